@@ -1,0 +1,47 @@
+// Data sets for calibration and evaluation: npy/npz, IDX (gz), CSV, raw with labels, image folder.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/json.h"
+#include "core/status.h"
+#include "core/tensor.h"
+
+namespace verge::data {
+
+// As written in model.yaml under data.calibration and data.evaluation. Paths are absolute by now.
+struct DatasetSpec {
+  std::string format;  // "npy", "npz", "idx", "csv", "raw", "images"; empty: from the file's name
+  std::string path;    // file, or folder of images
+  std::map<std::string, std::string> inputs;  // served input name -> file (npy, raw, idx) or key (npz); empty: one input from `path`
+  std::string labels;  // file (npy, idx, raw uint8, text with one a line), npz key, or CSV column; images: empty takes folder names
+  DType dtype = DType::kInvalid;  // raw only
+  Shape shape;                    // raw: of one sample. csv: of one sample, reshaped from `columns`
+  std::vector<std::string> columns;  // csv: the feature columns; empty: all but the label
+  int64_t first = 0;   // samples first … last, both included
+  int64_t last = -1;   // -1: to the end
+};
+
+// Samples in memory: one tensor a served input, the batch axis leading.
+struct Dataset {
+  std::map<std::string, Tensor> inputs;  // BYTES tensors for encoded images
+  Tensor labels;                         // INT64 [n] class ids, or FP32/FP64 [n, …] targets; empty if there are none
+  int64_t samples = 0;
+  // Stable identity of each sample (file digest or content digest with index), for the proof that sets do not overlap and for build keys.
+  std::vector<std::string> ids;
+  std::string description;  // "test1000-images.uint8 200-999"
+};
+
+// `inputs` are the served inputs, so that one array goes to the right one and its type and shape are checked. `label_names` maps text labels
+// and folder names to ids. max_samples < 0: all.
+Result<Dataset> load_dataset(const DatasetSpec& spec, const std::vector<TensorSpec>& inputs, const std::vector<std::string>& label_names,
+                             int64_t max_samples);
+
+// NumPy's .npy, versions 1 to 3, C order, little-endian.
+Result<Tensor> parse_npy(std::string_view bytes, std::string_view what);
+std::string print_npy(const Tensor& t);
+
+}  // namespace verge::data

@@ -1,0 +1,66 @@
+// Pre- and post-processing: a chain of typed steps, proved when it is built and run natively for every variant.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/manifest.h"
+#include "core/status.h"
+#include "core/tensor.h"
+
+namespace verge::transform {
+
+// What a step needs to know of the model beside its input.
+struct Context {
+  std::span<const std::string> labels;
+};
+
+// One parameter of an operator, for validation, the published schema and the docs.
+struct ParamDoc {
+  std::string_view name;
+  std::string_view type;  // "int", "number", "numbers", "ints", "string", "dtype", "bool"
+  bool required;
+  std::string_view doc;   // with unit, range and default
+};
+struct OpDoc {
+  std::string_view op;
+  std::string_view doc;
+  std::vector<ParamDoc> params;
+};
+// Every operator, in the order of the docs. The one registration table.
+std::span<const OpDoc> operators();
+
+// A step with its parameters bound and its types proved.
+class Step {
+ public:
+  virtual ~Step() = default;
+  // `out` keeps its capacity between calls; its dtype and shape are set. Batch is the leading axis of what is batched.
+  virtual Status run(const TensorView& in, Tensor& out) const = 0;
+};
+
+// Immutable after build(); run() may be called from several threads with different Scratch.
+class Chain {
+ public:
+  struct Scratch {
+    Tensor a, b;
+  };
+  // `where` names the chain in errors ("input 'image'"). An error names the step: "input 'image', step 2 (resize): …".
+  static Result<Chain> build(std::span<const StepSpec> steps, const TensorSpec& input, const Context& context, std::string_view where);
+
+  const TensorSpec& input() const { return input_; }
+  const TensorSpec& output() const { return output_; }
+  bool empty() const { return steps_.empty(); }
+  // The result is a view into `scratch` (or into `in` where the chain is empty). Data errors (a broken JPEG) are kInvalidArgument with
+  // the step's name.
+  Result<TensorView> run(const TensorView& in, Scratch& scratch) const;
+
+ private:
+  TensorSpec input_, output_;
+  std::vector<std::shared_ptr<const Step>> steps_;
+  std::vector<std::string> names_;
+};
+
+}  // namespace verge::transform
