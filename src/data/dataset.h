@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "core/npy.h"  // parse_npy, print_npy
 #include "core/status.h"
 #include "core/tensor.h"
 
@@ -39,9 +40,5 @@ struct Dataset {
 // and folder names to ids. max_samples < 0: all.
 Result<Dataset> load_dataset(const DatasetSpec& spec, const std::vector<TensorSpec>& inputs, const std::vector<std::string>& label_names,
                              int64_t max_samples);
-
-// NumPy's .npy, versions 1 to 3, C order, little-endian.
-Result<Tensor> parse_npy(std::string_view bytes, std::string_view what);
-std::string print_npy(const Tensor& t);
 
 }  // namespace verge::data
