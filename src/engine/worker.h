@@ -1,0 +1,54 @@
+// Loads and measures one variant in a fresh worker process: clean resident memory, limits on time and memory, and a crash is a verdict.
+// Used by build, profile and serve. The worker is this same binary, started as `verge worker`, speaking JSON lines (see worker.cc).
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/profile.h"
+#include "core/status.h"
+#include "engine/catalog.h"
+#include "os/process.h"
+
+namespace verge::engine {
+
+struct WorkerJob {
+  std::string variant_id;
+  std::string engine;
+  std::string plugin_dir;  // empty: the install's
+  LoadSpec load;
+  std::map<std::string, std::string> names;  // network tensor name -> the artifact's, where they differ
+  // npy files, batch first, by network tensor name. Empty: that part is not done.
+  std::map<std::string, std::string> golden_inputs, golden_outputs;  // compared: max_abs_diff
+  std::map<std::string, std::string> evaluation_inputs;
+  std::string evaluation_outputs_dir;  // where the outputs on the evaluation inputs go, OUTPUT.npy (index in Signature order)
+  int evaluation_batch = 64;
+  // Latency grid; empty: not measured. Cells whose batch the variant cannot run are left out.
+  std::vector<int64_t> batches;
+  std::vector<int64_t> core_counts;
+  double cell_seconds = 0.3;  // a cell ends at this time …
+  int64_t cell_runs = 1000;   // … or at this many runs, whichever comes first (thorough: whichever comes last)
+  bool thorough = false;
+  bool measure_cached_load = true;
+  double time_limit_s = 120;             // for the whole job
+  uint64_t memory_limit = uint64_t{4} << 30;
+  std::string log_path;
+};
+
+struct WorkerResult {
+  VariantProfile profile;  // verdict ok, or failed with the reason (the engine's error, the signal, the limit); accuracy not filled in
+  Signature signature;     // of the artifact, in its engine
+  std::vector<std::string> evaluation_outputs;  // npy files, in the order of signature.outputs
+  std::string engine_version;
+};
+
+// Runs the job. A Status only for what is not the variant's fault (cannot start processes, interrupted); all else is a verdict.
+// `progress` receives "loading", "verifying", "evaluating", "profiling 3/8".
+Result<WorkerResult> run_worker(const WorkerJob& job, const std::function<void(const std::string&)>& progress);
+
+// main of the `verge worker` subcommand: one job from standard input, answers on file descriptor 3.
+int worker_main();
+
+}  // namespace verge::engine
