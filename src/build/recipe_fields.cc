@@ -1,0 +1,130 @@
+#include "build/recipe_fields.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace verge::build {
+namespace {
+
+constexpr FieldDoc kInputFields[] = {
+    {"name", FieldType::kString, true, "name that clients use"},
+    {"dtype", FieldType::kDtype, false, "what clients send; default: the network input's. Required where there are steps"},
+    {"shape", FieldType::kShape, false,
+     "of one sample, without the batch axis, -1 for a free dimension; default: the network input's. Required where there are steps"},
+    {"feeds", FieldType::kString, false, "the network's input; default: the one of the same name, or the only one"},
+    {"steps", FieldType::kSteps, false, "transforms from what clients send to the network's input"},
+};
+constexpr ObjectDoc kInput{"input", kInputFields};
+
+constexpr FieldDoc kOutputFields[] = {
+    {"name", FieldType::kString, true, "name that clients see"},
+    {"from", FieldType::kString, false, "the network's output; default: the one of the same name, or the only one"},
+    {"steps", FieldType::kSteps, false, "transforms from the network's output to the answer"},
+};
+constexpr ObjectDoc kOutput{"output", kOutputFields};
+
+constexpr FieldDoc kDatasetFields[] = {
+    {"path", FieldType::kString, false, "file, or folder of images, relative to this file"},
+    {"format", FieldType::kString, false, "default: from the file's name", "npy|npz|idx|csv|raw|images"},
+    {"inputs", FieldType::kStringMap, false, "several inputs: served input name -> file (npy, raw, idx) or key (npz)"},
+    {"labels", FieldType::kString, false, "file (npy, idx, raw uint8, text with one a line), npz key, or CSV column; images: default folder names"},
+    {"dtype", FieldType::kDtype, false, "raw files only: the element type"},
+    {"shape", FieldType::kShape, false, "raw and CSV: of one sample"},
+    {"columns", FieldType::kStrings, false, "CSV: the feature columns; default: all but the label"},
+    {"samples", FieldType::kSamples, false, "which samples, both ends included: 0-199, or 200- for all from 200 on; default: all"},
+};
+constexpr ObjectDoc kDataset{"dataset", kDatasetFields};
+
+constexpr FieldDoc kDataFields[] = {
+    {"calibration", FieldType::kObject, false, "representative samples for static int8; without them no static int8 variant is made", "", &kDataset},
+    {"evaluation", FieldType::kObject, false, "labelled samples for the metric; must not overlap with calibration", "", &kDataset},
+};
+constexpr ObjectDoc kData{"data", kDataFields};
+
+constexpr FieldDoc kMetricFields[] = {
+    {"kind", FieldType::kString, true, "what accuracy means", "top1|topk|mae|rmse|auc|agreement"},
+    {"k", FieldType::kInteger, false, "topk only; default 5", "", nullptr, 1, 1000},
+    {"output", FieldType::kString, false, "the network's output it is computed on; default: the first"},
+};
+constexpr ObjectDoc kMetric{"metric", kMetricFields};
+
+constexpr FieldDoc kLimitFields[] = {
+    {"max_accuracy_loss", FieldType::kNumber, false,
+     "most that a variant may lose against the reference, in the metric's unit; default 0.02 (mae, rmse: 0.02 of the outputs' range)", "", nullptr,
+     0, 1e300},
+    {"max_abs_diff", FieldType::kNumber, false,
+     "largest |variant - reference| of any output element; default: 1e-4 * max(1, largest |reference|) for f32 variants, none for others", "",
+     nullptr, 0, 1e300},
+};
+constexpr ObjectDoc kLimits{"limits", kLimitFields};
+
+constexpr FieldDoc kTargetFields[] = {
+    {"include", FieldType::kStrings, false, "variant ids to make, '*' for any text; default: all that apply"},
+    {"exclude", FieldType::kStrings, false, "variant ids to leave out, '*' for any text"},
+    {"batches", FieldType::kIntegers, false, "batch sizes of formats that fix them (tflite); default: 1 and 8", "", nullptr, 1, 1024},
+};
+constexpr ObjectDoc kTargets{"targets", kTargetFields};
+
+constexpr FieldDoc kRecipeFields[] = {
+    {"name", FieldType::kString, false, "the model's name, [A-Za-z0-9._-]; default: from the model's file name"},
+    {"version", FieldType::kInteger, false, "version to publish; default: the next one", "", nullptr, 1, 1e9},
+    {"description", FieldType::kString, false, "free text"},
+    {"model", FieldType::kString, true, "the trained network: SavedModel folder, .keras, .h5, .onnx, .tflite or OpenVINO .xml, relative to this file"},
+    {"kind", FieldType::kString, false, "default: from the file", "saved_model|keras|h5|onnx|tflite|openvino-ir"},
+    {"signature", FieldType::kString, false, "SavedModel signature; default: serving_default, or the only one"},
+    {"inputs", FieldType::kObjects, false, "the served inputs; default: the network's own", "", &kInput},
+    {"outputs", FieldType::kObjects, false, "the served outputs; default: the network's own", "", &kOutput},
+    {"labels", FieldType::kString, false, "text file of class names, one a line"},
+    {"data", FieldType::kObject, false, "data sets", "", &kData},
+    {"metric", FieldType::kObject, false, "how accuracy is measured; default top1 where evaluation data have class ids", "", &kMetric},
+    {"limits", FieldType::kObject, false, "what a variant may lose before it is rejected", "", &kLimits},
+    {"targets", FieldType::kObject, false, "which variants to make", "", &kTargets},
+};
+constexpr ObjectDoc kRecipe{"recipe", kRecipeFields};
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      size_t next = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = row[j];
+      row[j] = next;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+const ObjectDoc& recipe_object() { return kRecipe; }
+
+const FieldDoc* ObjectDoc::find(std::string_view field) const {
+  for (const FieldDoc& f : fields) {
+    if (f.name == field) return &f;
+  }
+  return nullptr;
+}
+
+std::string nearest(std::string_view word, std::span<const std::string_view> candidates) {
+  if (word.size() > 64) return {};
+  std::string_view best;
+  size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
+  for (std::string_view c : candidates) {
+    size_t d = edit_distance(word, c);
+    if (d < best_distance) {
+      best_distance = d;
+      best = c;
+    }
+  }
+  return std::string(best);
+}
+
+std::string did_you_mean(std::string_view word, std::span<const std::string_view> candidates) {
+  std::string best = nearest(word, candidates);
+  return best.empty() ? "" : "; did you mean '" + best + "'?";
+}
+
+}  // namespace verge::build
