@@ -123,6 +123,7 @@ class Catalog {
   Result<std::shared_ptr<Engine>> get(std::string_view engine);
 
  private:
+  friend Result<std::shared_ptr<Catalog>> scan_one(const std::string& plugin_or_descriptor);
   std::vector<Descriptor> descriptors_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Engine>, std::less<>> engines_;
