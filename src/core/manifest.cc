@@ -128,6 +128,7 @@ Json variant_json(const VariantSpec& v) {
   if (!v.signature.empty()) j["signature"] = v.signature;
   j["options"] = map_json(v.options);
   if (!v.names.empty()) j["names"] = map_json(v.names);
+  if (!v.build_key.empty()) j["build_key"] = v.build_key;
   return j;
 }
 
@@ -142,6 +143,7 @@ Result<VariantSpec> parse_variant(const Json& j, const std::string& where) {
   v.reason = r.str("reason", std::string());
   v.log = r.str("log", std::string());
   v.signature = r.str("signature", std::string());
+  v.build_key = r.str("build_key", std::string());
   v.artifacts = r.strings("artifacts");
   std::string conversion = r.str("conversion");
   VERGE_RETURN_IF_ERROR(read_map(r, "options", v.options));
@@ -241,6 +243,7 @@ Status read_golden(JsonReader& r, Manifest& m) {
   if (!r.has("golden")) return {};
   JsonReader e(r.object("golden"), r.where() + ": golden");
   m.golden.samples = e.integer("samples");
+  m.golden.source = e.str("source", std::string());
   VERGE_RETURN_IF_ERROR(read_map(e, "inputs", m.golden.inputs));
   VERGE_RETURN_IF_ERROR(read_map(e, "outputs", m.golden.outputs));
   const Json& files = e.array("files");
@@ -476,6 +479,7 @@ std::string print_manifest(const Manifest& m) {
   }
   if (m.golden.samples > 0)
     j["golden"] = {{"samples", m.golden.samples},
+                   {"source", m.golden.source},
                    {"inputs", map_json(m.golden.inputs)},
                    {"outputs", map_json(m.golden.outputs)},
                    {"files", files_json(m.golden.files)}};

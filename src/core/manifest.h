@@ -87,10 +87,12 @@ struct VariantSpec {
   std::string log;     // path under logs/, empty if there is none
   // Input and output names of this artifact, where they differ from the network's: network name -> artifact's name.
   std::map<std::string, std::string> names;
+  std::string build_key;  // sha256 of what decides the artifacts' bytes; a later version with an equal key takes them over
 };
 
 struct Golden {
   int64_t samples = 0;
+  std::string source;  // "evaluation data", "calibration data", "seeded noise": what the samples are
   // npy files under golden/, one a network input or output, batch first.
   std::map<std::string, std::string> inputs;
   std::map<std::string, std::string> outputs;

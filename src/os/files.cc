@@ -13,6 +13,8 @@
 #include <filesystem>
 #include <system_error>
 
+#include "os/process.h"
+
 namespace fs = std::filesystem;
 
 namespace verge::os {
@@ -240,7 +242,7 @@ Result<std::unique_ptr<FileLock>> FileLock::acquire(const std::string& path, boo
   if (fd < 0) return from_errno(path, "cannot be opened", errno);
   int r;
   do r = ::flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB));
-  while (r != 0 && errno == EINTR && wait);
+  while (r != 0 && errno == EINTR && wait && !interrupted());
   if (r != 0) {
     char holder[32] = {};
     ssize_t n = ::pread(fd, holder, sizeof holder - 1, 0);
