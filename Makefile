@@ -1,0 +1,63 @@
+# Verge. The two commands to know: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+BUILD_JOBS ?= $(shell nproc)
+VERGE_DATA ?= $(abspath ../shared/data)
+export VERGE_DATA
+ENGINES ?= openvino litert
+MINUTES ?= 1
+
+.PHONY: help deps toolchain test-env build build-asan build-tsan demo test check dist clean \
+        test-release test-asan test-integration test-tsan check-long
+
+help:             ## This list
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
+
+deps:             ## Debian packages the build needs (asks apt only for those that are missing)
+	@tools/setup/debian.sh
+
+toolchain: deps   ## The Python environment of the converters, pinned, in .venv/toolchain (2.1 GB, one to two minutes)
+	@tools/setup/python_env.sh toolchain python/toolchain-requirements.txt
+
+test-env: deps    ## The Python environment of the integration tests, pinned, in .venv/test
+	@tools/setup/python_env.sh test python/test-requirements.txt
+
+build: toolchain  ## The release binary: build/verge and its engine plugins
+	@tools/setup/build.sh build "" $(BUILD_JOBS)
+
+build-asan: toolchain
+	@tools/setup/build.sh build-asan address $(BUILD_JOBS)
+
+build-tsan: toolchain
+	@tools/setup/build.sh build-tsan thread $(BUILD_JOBS)
+
+demo: build test-env  ## Builds variants of the example model, serves them, sends 10,000 test images, prints what was measured (KEEP=1 keeps the server up)
+	@.venv/test/bin/python examples/fashion-mnist/demo.py $(if $(KEEP),--keep)
+
+test: test-release test-asan test-integration  ## The tests: release, ASan+UBSan, and integration with real engines and clients
+
+test-release: build
+	@tools/setup/ctest.sh build
+
+test-asan: build-asan
+	@tools/setup/ctest.sh build-asan
+
+test-integration: build test-env
+	@.venv/toolchain/bin/python -m pytest -q python/tests
+	@.venv/test/bin/python -m pytest -q -m "not long" tests
+
+check: test-tsan check-long  ## The long forms: TSan, damage, memory, saturation
+
+test-tsan: build-tsan
+	@tools/setup/ctest.sh build-tsan
+
+check-long: build test-env
+	@.venv/test/bin/python -m pytest -q -m long tests
+
+dist: build       ## A relocatable tarball in dist/ (ENGINES="openvino litert" chooses whose libraries go in)
+	@tools/dist/make_dist.sh "$(ENGINES)"
+
+clean:            ## Removes what was built (not the Python environments)
+	rm -rf build build-asan build-tsan dist .cache zoo
