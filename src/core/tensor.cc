@@ -84,15 +84,15 @@ bool Shape::is_static() const {
 
 int64_t Shape::elements() const {
   constexpr int64_t kLimit = int64_t{1} << 62;
+  if (!is_static()) return -1;
   int64_t n = 1;
-  bool zero = false;
+  for (int64_t d : dims())
+    if (d == 0) return 0;
   for (int64_t d : dims()) {
-    if (d < 0) return -1;
-    if (d == 0) zero = true;
-    if (d > 0 && n > kLimit / d) return zero ? 0 : -1;
-    if (d > 0) n *= d;
+    if (n > kLimit / d) return -1;
+    n *= d;
   }
-  return zero ? 0 : n;
+  return n;
 }
 
 bool Shape::accepts(const Shape& c) const {
