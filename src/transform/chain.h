@@ -33,14 +33,23 @@ struct OpDoc {
 // Every operator, in the order of the docs. The one registration table.
 std::span<const OpDoc> operators();
 
-// A step with its parameters bound and its types proved.
+// What one chain may be or make, whatever a model or a request claims.
+inline constexpr size_t kMaxSteps = 64;
+inline constexpr int64_t kMaxStepBytes = int64_t{1} << 30;
+
+// A step with its parameters bound and its types proved. `in` always has the type the step was proved on and a concrete shape that the
+// proved one accepts; its bytes may lie at any address (no alignment).
 class Step {
  public:
   virtual ~Step() = default;
   // `out` keeps its capacity between calls; its dtype and shape are set. Batch is the leading axis of what is batched.
   virtual Status run(const TensorView& in, Tensor& out) const = 0;
+  // A step that only gives the same bytes another shape says so and is applied without a copy, by reshape().
+  virtual bool shape_only() const { return false; }
+  virtual Status reshape(Shape&) const { return {}; }
 };
 
+// Axes and shapes in parameters are those of one sample: the batch axis, where there is one, leads and no step touches it.
 // Immutable after build(); run() may be called from several threads with different Scratch.
 class Chain {
  public:
