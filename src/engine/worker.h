@@ -1,5 +1,11 @@
 // Loads and measures one variant in a fresh worker process: clean resident memory, limits on time and memory, and a crash is a verdict.
-// Used by build, profile and serve. The worker is this same binary, started as `verge worker`, speaking JSON lines (see worker.cc).
+// Used by build, profile and serve. The worker is this same binary, started as `verge worker`, speaking JSON lines (see
+// worker_protocol.h).
+//
+// How it is measured: cold load is Engine::load in the fresh process, without a compiled blob, the engine created before. Resident bytes
+// are the growth of the process by load and two batch-1 runs, less the engine's fixed cost (what creating it took, or what it
+// reports, whichever is larger). A cached load is timed in a second fresh process, after the first has left a blob in the cache
+// folder. Energy is that of the whole processor, where the machine shows it.
 #pragma once
 
 #include <functional>
@@ -23,7 +29,7 @@ struct WorkerJob {
   // npy files, batch first, by network tensor name. Empty: that part is not done.
   std::map<std::string, std::string> golden_inputs, golden_outputs;  // compared: max_abs_diff
   std::map<std::string, std::string> evaluation_inputs;
-  std::string evaluation_outputs_dir;  // where the outputs on the evaluation inputs go, OUTPUT.npy (index in Signature order)
+  std::string evaluation_outputs_dir;  // an existing folder for the outputs on the evaluation inputs: 0.npy, 1.npy, … in signature order
   int evaluation_batch = 64;
   // Latency grid; empty: not measured. Cells whose batch the variant cannot run are left out.
   std::vector<int64_t> batches;
@@ -31,14 +37,17 @@ struct WorkerJob {
   double cell_seconds = 0.3;  // a cell ends at this time …
   int64_t cell_runs = 1000;   // … or at this many runs, whichever comes first (thorough: whichever comes last)
   bool thorough = false;
-  bool measure_cached_load = true;
+  bool measure_cached_load = true;  // where load.cache_dir is set, which must be a folder of this variant's own
   double time_limit_s = 120;             // for the whole job
   uint64_t memory_limit = uint64_t{4} << 30;
   std::string log_path;
 };
 
 struct WorkerResult {
-  VariantProfile profile;  // verdict ok, or failed with the reason (the engine's error, the signal, the limit); accuracy not filled in
+  // Verdict ok, failed with the reason (the engine's error, the signal, the limit), or rejected where outputs are NaN or infinite and the
+  // reference's are not, or strings differ: max_abs_diff is then the largest double. Accuracy is not filled in. What was measured
+  // before a failure is kept.
+  VariantProfile profile;
   Signature signature;     // of the artifact, in its engine
   std::vector<std::string> evaluation_outputs;  // npy files, in the order of signature.outputs
   std::string engine_version;
