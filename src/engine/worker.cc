@@ -82,7 +82,8 @@ Result<WorkerResult> run_one(const WorkerJob& job, WorkerTask task, double time_
       }
     }
     auto event = parse_json(*line, "a worker's event");
-    JsonReader r(event.ok() ? *event : Json::object(), "a worker's event");
+    const Json json = event.ok() ? std::move(*event) : Json::object();
+    JsonReader r(json, "a worker's event");
     const std::string kind = r.str("event", "");
     if (kind == "progress") {
       phase = r.str("text", "").substr(0, 200);
