@@ -1,0 +1,143 @@
+"""The process: reads commands, runs each step in a child, emits events."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from verge_toolchain import children, native_paths, protocol, reference, sources
+from verge_toolchain.converters import convert
+from verge_toolchain.errors import CommandError
+
+INSPECT_LIMIT_S = 300.0
+REFERENCE_LIMIT_S = 3600.0
+CONVERT_LIMIT_S = 900.0
+
+
+class Session:
+    """What one `inspect` found, for the `convert` that follows."""
+
+    def __init__(self, events: protocol.Events):
+        self._emit = events.emit
+        self._source: dict | None = None
+        self._work = ""
+
+    def run(self, command: dict) -> None:
+        name = protocol.field(command, "cmd", str, "command")
+        if name == "inspect":
+            self._inspect(command)
+        elif name == "convert":
+            self._convert(command)
+        else:
+            raise CommandError(f"unknown command '{name[:64]}'; expected 'inspect' or 'convert'")
+
+    def _log(self, name: str) -> str:
+        return os.path.join(self._work, "logs", f"{name}.log")
+
+    def _inspect(self, command: dict) -> None:
+        where = "inspect"
+        path = protocol.absolute_path(protocol.field(command, "source", str, where), where)
+        kind = protocol.field(command, "kind", str, where)
+        signature = protocol.field(command, "signature", (str, type(None)), where, None)
+        work = protocol.absolute_path(protocol.field(command, "work", str, where), where)
+        if kind not in protocol.KINDS:
+            raise CommandError(f"inspect: 'kind' is '{kind[:64]}', expected one of {', '.join(protocol.KINDS)}")
+        if not os.path.exists(path):
+            raise CommandError(f"inspect: '{path}' does not exist")
+        os.makedirs(work, exist_ok=True)
+        self._source, self._work = None, work
+        sources.preload(kind)
+        outcome = children.run(_inspect, kind, path, signature or None, work, log=self._log("inspect"), time_limit=INSPECT_LIMIT_S)
+        if outcome.status == "ok":
+            self._source = outcome.value
+            self._emit(sources.Inspected.from_json(outcome.value).event())
+        elif outcome.status == "error":
+            raise CommandError(outcome.reason)
+        else:
+            reason = outcome.reason if outcome.status == "refused" else f"the source cannot be read: {outcome.reason}"
+            self._emit({"event": "refused", "reason": reason})
+
+    def _convert(self, command: dict) -> None:
+        if self._source is None:
+            raise CommandError("convert: no source was inspected")
+        targets = protocol.parse_targets(protocol.field(command, "targets", list, "convert"))
+        samples = protocol.field(command, "samples", dict, "convert")
+        files = {k: protocol.parse_samples(samples, k) for k in ("calibration", "golden", "evaluation")}
+        if not files["golden"]:
+            raise CommandError("convert: samples.golden is missing")
+        self._reference(files)
+        if protocol.field(command, "native_paths", bool, "convert", False):
+            self._native_paths(files["golden"])
+        for target in targets:
+            self._target(target, files["calibration"])
+        self._emit({"event": "done"})
+
+    def _reference(self, files: dict) -> None:
+        def progress(message: dict) -> None:
+            self._emit({"event": "progress", "target": "reference", **message})
+
+        outcome = children.run(
+            reference.run, self._source, files, log=self._log("reference"), progress=progress, time_limit=REFERENCE_LIMIT_S
+        )
+        if outcome.status != "ok":
+            raise CommandError(f"the reference's outputs could not be computed: {outcome.reason}")
+        self._emit({"event": "reference", **outcome.value})
+
+    def _native_paths(self, golden: dict) -> None:
+        def measured(message: dict) -> None:
+            self._emit({"event": "native_path", **message})
+
+        children.run(native_paths.run, self._source, golden, log=self._log("native_paths"), progress=measured, time_limit=120.0)
+
+    def _target(self, target: dict, calibration: dict | None) -> None:
+        name = target["id"]
+
+        def progress(message: dict) -> None:
+            self._emit({"event": "progress", "target": name, **message})
+
+        log = self._log(name)
+        outcome = children.run(convert, self._source, target, calibration, log=log, progress=progress, time_limit=CONVERT_LIMIT_S)
+        event = {"event": "artifact", "target": name, "status": outcome.status}
+        if outcome.status == "ok":
+            event |= {**outcome.value, "seconds": outcome.seconds}
+        elif outcome.status == "left out":
+            event |= {"reason": outcome.reason}
+        else:
+            event |= {"status": "failed", "reason": outcome.reason, "log": log, "seconds": outcome.seconds}
+        self._emit(event)
+
+
+def _inspect(kind: str, path: str, signature: str | None, work: str, report) -> dict:
+    return sources.module(kind).inspect(path, signature, work, report).json()
+
+
+def main() -> int:
+    # Prompt death by Ctrl-C and SIGTERM: nothing here outlives the process but the work folder, and children die with their parent.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        os.fstat(protocol.EVENT_FD)
+    except OSError:
+        print("verge_toolchain: file descriptor 3 is not open; `verge build` runs this program (docs/conversion-protocol.md)", file=sys.stderr)
+        return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
+    events = protocol.Events(protocol.EVENT_FD)
+    session = Session(events)
+    for command in protocol.commands():
+        try:
+            if isinstance(command, CommandError):
+                raise command
+            session.run(command)
+        except CommandError as e:
+            events.emit({"event": "error", "reason": str(e)})
+        except OSError as e:
+            events.emit({"event": "error", "reason": f"{e.strerror or e}: {e.filename}" if e.filename else str(e)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

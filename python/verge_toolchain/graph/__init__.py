@@ -1,0 +1,1 @@
+"""Rewriting of TensorFlow graphs: freezing, fixing the batch, unrolling loops."""
