@@ -1,0 +1,312 @@
+// Reading, reshaping and compiling networks.
+#include <sys/stat.h>
+
+#include <fstream>
+#include <openvino/op/constant.hpp>
+#include <set>
+
+#include "openvino/openvino_engine.h"
+
+namespace verge_openvino {
+namespace {
+
+using verge_plugin::fail;
+using verge_plugin::invalid;
+
+// A port may have several names; the one a person gave it is wanted: the node's own name where it is among them, else the shortest.
+std::string port_name(const ov::Output<const ov::Node>& port, bool is_output, size_t index) {
+  const auto& names = port.get_names();
+  const ov::Node* node = port.get_node();
+  if (names.empty()) {
+    std::string name = is_output && node->get_input_size() == 1 ? node->get_input_node_ptr(0)->get_friendly_name() : node->get_friendly_name();
+    return name.empty() ? (is_output ? "output_" : "input_") + std::to_string(index) : name;
+  }
+  if (names.count(node->get_friendly_name())) return node->get_friendly_name();
+  std::string best;
+  for (const std::string& name : names) {
+    if (best.empty() || name.size() < best.size() || (name.size() == best.size() && name < best)) best = name;
+  }
+  return best;
+}
+
+std::vector<ov::PartialShape> shapes_of(const std::vector<ov::Output<ov::Node>>& ports) {
+  std::vector<ov::PartialShape> shapes;
+  for (const auto& p : ports) shapes.push_back(p.get_partial_shape());
+  return shapes;
+}
+
+bool leads_with(const std::vector<ov::PartialShape>& shapes, int64_t batch) {
+  for (const ov::PartialShape& s : shapes) {
+    if (s.rank().is_dynamic() || s.rank().get_length() == 0) return false;
+    if (batch < 0 ? s[0].is_static() : (s[0].is_dynamic() || s[0].get_length() != batch)) return false;
+  }
+  return !shapes.empty();
+}
+
+bool equal_behind_batch(const std::vector<ov::PartialShape>& a, const std::vector<ov::PartialShape>& b) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (b[i].rank() != a[i].rank()) return false;
+    for (int64_t d = 1; d < a[i].rank().get_length(); ++d) {
+      if (a[i][d] != b[i][d]) return false;
+    }
+  }
+  return true;
+}
+
+// Gives a network whose inputs and outputs all lead with the same fixed size a free batch axis, where every output then leads with a free
+// one and nothing else changes. Returns the network, with its fixed batch size or 0.
+std::pair<std::shared_ptr<ov::Model>, int64_t> free_batch(const std::shared_ptr<ov::Model>& network, bool wanted) {
+  auto in = shapes_of(network->inputs());
+  auto out = shapes_of(network->outputs());
+  if (in.empty() || in[0].rank().is_dynamic() || in[0].rank().get_length() == 0 || in[0][0].is_dynamic()) return {network, 0};
+  int64_t fixed = in[0][0].get_length();
+  if (fixed < 1 || !leads_with(in, fixed) || !leads_with(out, fixed)) return {network, 0};
+  if (!wanted) return {network, fixed};
+  try {
+    std::shared_ptr<ov::Model> copy = network->clone();
+    std::map<size_t, ov::PartialShape> shapes;
+    for (size_t i = 0; i < in.size(); ++i) {
+      ov::PartialShape s = in[i];
+      s[0] = ov::Dimension::dynamic();
+      shapes[i] = s;
+    }
+    copy->reshape(shapes);
+    auto new_out = shapes_of(copy->outputs());
+    if (leads_with(new_out, -1) && equal_behind_batch(out, new_out)) return {copy, 0};
+  } catch (const std::exception&) {
+    // The network cannot be reshaped: its fixed batch size it is.
+  }
+  return {network, fixed};
+}
+
+// Engines report a missing file in many words, and some only when they need it.
+void check_readable(const std::string& path, bool folder) {
+  struct stat s;
+  if (stat(path.c_str(), &s) != 0) fail(VERGE_NOT_FOUND, path + ": no such file");
+  if (folder != S_ISDIR(s.st_mode)) invalid(path + (folder ? ": a folder is expected" : ": a file is expected"));
+  if (!folder && s.st_size == 0) fail(VERGE_DATA_LOSS, path + ": the file is empty");
+}
+
+std::shared_ptr<ov::Model> read(verge_engine& engine, const std::string& path, const std::string& format) {
+  check_readable(path, format == "saved_model");
+  std::shared_ptr<ov::Model> network;
+  if (format == "openvino-ir") {
+    constexpr std::string_view kExtension = ".xml";
+    if (path.size() <= kExtension.size() || path.compare(path.size() - kExtension.size(), kExtension.size(), kExtension) != 0) {
+      invalid(path + ": the .xml file of an OpenVINO IR is expected");
+    }
+    std::string weights = path.substr(0, path.size() - kExtension.size()) + ".bin";
+    struct stat s;
+    network = engine.core.read_model(path, stat(weights.c_str(), &s) == 0 ? weights : "");
+  } else {
+    network = engine.core.read_model(path);
+  }
+  if (!network) invalid(path + ": no network was read");
+  return network;
+}
+
+// Which file formats go to which reader is decided by content, but a file of one format must not pass under another's name.
+void check_format(const std::string& format, const char* signature) {
+  for (const char* known : {"openvino-ir", "onnx", "tflite", "saved_model", "openvino-blob"}) {
+    if (format != known) continue;
+    if (signature && *signature && !(format == "saved_model" && std::string_view(signature) == "serving_default")) {
+      fail(VERGE_UNIMPLEMENTED, std::string("OpenVINO reads the default signature only, not '") + signature + "'");
+    }
+    return;
+  }
+  invalid("format '" + format + "' is not read; known: openvino-ir, onnx, tflite, saved_model, openvino-blob");
+}
+
+verge_tensor_info describe(verge_model& model, const ov::Output<const ov::Node>& port, bool is_output, size_t index) {
+  verge_tensor_info info = verge_plugin::empty_info();
+  std::string name = port_name(port, is_output, index);
+  const std::string what = std::string(is_output ? "output '" : "input '") + name + "'";
+  info.dtype = dtype_of(port.get_element_type());
+  if (info.dtype == VERGE_DTYPE_INVALID) {
+    fail(VERGE_UNIMPLEMENTED, what + ": OpenVINO on the CPU does not serve elements of type " + port.get_element_type().get_type_name());
+  }
+  const ov::PartialShape& shape = port.get_partial_shape();
+  info.rank = -1;
+  if (shape.rank().is_static()) {
+    if (shape.rank().get_length() > VERGE_MAX_RANK) {
+      fail(VERGE_UNIMPLEMENTED, what + ": has more than " + std::to_string(VERGE_MAX_RANK) + " dimensions");
+    }
+    info.rank = static_cast<int32_t>(shape.rank().get_length());
+    for (int i = 0; i < info.rank; ++i) info.dims[i] = shape[i].is_static() ? shape[i].get_length() : -1;
+  }
+  model.names.push_back(std::move(name));
+  info.name = model.names.back().c_str();
+  return info;
+}
+
+bool leads_free(const std::vector<verge_tensor_info>& infos) {
+  return !infos.empty() && std::all_of(infos.begin(), infos.end(), [](const verge_tensor_info& i) { return i.rank > 0 && i.dims[0] == -1; });
+}
+
+void describe_all(verge_model& m) {
+  const ov::CompiledModel& compiled = m.parts[0].compiled;
+  for (size_t i = 0; i < compiled.inputs().size(); ++i) m.inputs.push_back(describe(m, compiled.inputs()[i], false, i));
+  for (size_t i = 0; i < compiled.outputs().size(); ++i) m.outputs.push_back(describe(m, compiled.outputs()[i], true, i));
+  const bool fixed = m.parts[0].batch > 0;
+  if (fixed) {
+    for (const Part& p : m.parts) m.fixed_batches.push_back(p.batch);
+    for (verge_tensor_info& i : m.inputs) i.dims[0] = -1;
+    for (verge_tensor_info& i : m.outputs) i.dims[0] = -1;
+  }
+  if (leads_free(m.inputs) && leads_free(m.outputs)) {
+    for (verge_tensor_info& i : m.inputs) i.batch_axis = 0;
+    for (verge_tensor_info& i : m.outputs) i.batch_axis = 0;
+  }
+}
+
+uint64_t constant_bytes(const ov::Model& network) {
+  uint64_t bytes = 0;
+  std::set<const void*> seen;
+  for (const auto& node : network.get_ops()) {
+    auto constant = ov::as_type_ptr<ov::op::v0::Constant>(node);
+    if (constant && seen.insert(constant->get_data_ptr()).second) bytes += constant->get_byte_size();
+  }
+  return bytes;
+}
+
+ov::element::Type precision_type(verge_engine& engine, const std::string& asked) {
+  if (asked == "f32") return ov::element::f32;
+  if (asked == "bf16") {
+    if (!engine.has_bf16) fail(VERGE_UNIMPLEMENTED, "this CPU has no bf16 arithmetic: ask for f32");
+    return ov::element::bf16;
+  }
+  if (asked == "f16") {
+    if (!engine.has_f16) fail(VERGE_UNIMPLEMENTED, "this CPU has no f16 arithmetic: ask for f32");
+    return ov::element::f16;
+  }
+  invalid("option 'inference_precision': '" + asked + "' is none of f32, bf16, f16");
+}
+
+ov::AnyMap compile_config(verge_engine& engine, const std::string& precision, const verge_plugin::Placement& placement, const char* cache_dir) {
+  ov::AnyMap config = {
+      ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+      ov::hint::inference_precision(precision_type(engine, precision)),
+      ov::hint::dynamic_quantization_group_size(0),
+      ov::hint::enable_cpu_pinning(false),
+      ov::num_streams(1),
+      ov::inference_num_threads(placement.threads),
+  };
+  if (cache_dir && *cache_dir) config.insert(ov::cache_dir(std::string(cache_dir)));
+  return config;
+}
+
+ov::CompiledModel import_blob(verge_engine& engine, const std::string& path, const ov::AnyMap& config) {
+  check_readable(path, false);
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail(VERGE_NOT_FOUND, path + ": cannot be read");
+  return engine.core.import_model(in, "CPU", config);
+}
+
+}  // namespace
+}  // namespace verge_openvino
+
+std::string verge_model::blob_key() const {
+  return "openvino " + engine->version + " bf16=" + (engine->has_bf16 ? "1" : "0") + " f16=" + (engine->has_f16 ? "1" : "0") + " " +
+         asked_precision + " threads=" + std::to_string(placement.threads);
+}
+
+std::unique_ptr<verge_model> verge_model::load(verge_engine* engine, const verge_artifact& artifact, verge_plugin::Options options,
+                                               const verge_plugin::Placement& placement) {
+  using namespace verge_openvino;
+  const std::string format = artifact.format;
+  check_format(format, artifact.signature);
+  auto model = std::make_unique<verge_model>();
+  model->engine = engine;
+  model->placement = placement;
+  model->asked_precision = options.take("inference_precision", "f32");
+  const std::string dynamic_batch = options.take("dynamic_batch", "auto");
+  const std::string key = options.take("blob.key");
+  options.refuse_rest("inference_precision, dynamic_batch, blob.key");
+  if (dynamic_batch != "auto" && dynamic_batch != "no") invalid("option 'dynamic_batch': '" + dynamic_batch + "' is none of auto, no");
+  model->config = compile_config(*engine, model->asked_precision, placement, artifact.cache_dir);
+  verge_plugin::ScopedAffinity affinity(placement);
+
+  uint64_t weights = 0;
+  if (format == "openvino-blob") {
+    if (artifact.count != 1) invalid("a compiled blob is one file");
+    if (key != model->blob_key()) {
+      fail(VERGE_FAILED_PRECONDITION, "the compiled blob is for '" + key + "', this is '" + model->blob_key() + "': compile again");
+    }
+    Part part;
+    part.path = artifact.files[0].path;
+    part.compiled = import_blob(*engine, part.path, model->config);
+    part.batch = artifact.files[0].batch;
+    model->parts.push_back(std::move(part));
+  } else {
+    for (uint32_t i = 0; i < artifact.count; ++i) {
+      Part part;
+      std::tie(part.network, part.batch) = free_batch(read(*engine, artifact.files[i].path, format), dynamic_batch == "auto");
+      if (part.batch == 0) {
+        // A free batch size serves all: one file is enough.
+        model->parts.clear();
+        model->parts.push_back(std::move(part));
+        break;
+      }
+      for (const Part& other : model->parts) {
+        if (other.batch == part.batch) invalid(std::string(artifact.files[i].path) + ": a second file of batch " + std::to_string(part.batch));
+      }
+      model->parts.push_back(std::move(part));
+    }
+    for (Part& part : model->parts) {
+      part.compiled = engine->core.compile_model(part.network, "CPU", model->config);
+      weights += constant_bytes(*part.network);
+    }
+    std::sort(model->parts.begin(), model->parts.end(), [](const Part& a, const Part& b) { return a.batch < b.batch; });
+  }
+  describe_all(*model);
+  model->precision = executed_precision(model->parts[0].compiled, model->asked_precision);
+
+  verge_model_info& info = model->info;
+  info.size = sizeof info;
+  info.input_count = static_cast<uint32_t>(model->inputs.size());
+  info.output_count = static_cast<uint32_t>(model->outputs.size());
+  info.inputs = model->inputs.data();
+  info.outputs = model->outputs.data();
+  info.fixed_batch_count = static_cast<uint32_t>(model->fixed_batches.size());
+  info.fixed_batches = model->fixed_batches.data();
+  info.executed_precision = model->precision.executed.c_str();
+  info.executed_precision_source = model->precision.source.c_str();
+  info.weight_bytes = weights;
+  return model;
+}
+
+verge_instance::~verge_instance() {
+  requests.clear();
+  if (took_compiled) model->compiled_taken = false;
+}
+
+std::unique_ptr<verge_instance> verge_instance::make(verge_model* model, const verge_plugin::Placement& placement) {
+  using namespace verge_openvino;
+  auto instance = std::make_unique<verge_instance>();
+  instance->model = model;
+  // A compiled model of one stream runs one request at a time, so only one instance may use it; others compile their own.
+  if (placement == model->placement) instance->took_compiled = !model->compiled_taken.exchange(true);
+  verge_plugin::ScopedAffinity affinity(placement);
+  ov::AnyMap config = model->config;
+  config[ov::inference_num_threads.name()] = placement.threads;
+  for (Part& part : model->parts) {
+    Request r;
+    r.batch = part.batch;
+    if (instance->took_compiled) {
+      r.compiled = part.compiled;
+    } else if (part.network) {
+      r.compiled = model->engine->core.compile_model(part.network, "CPU", config);
+    } else {
+      r.compiled = import_blob(*model->engine, part.path, config);
+    }
+    r.request = r.compiled.create_infer_request();
+    r.inputs.resize(model->inputs.size());
+    r.outputs.resize(model->outputs.size());
+    for (size_t i = 0; i < r.outputs.size(); ++i) {
+      r.outputs[i].own = r.request.get_output_tensor(i);
+      r.outputs[i].current_own = true;
+    }
+    instance->requests.push_back(std::move(r));
+  }
+  return instance;
+}
