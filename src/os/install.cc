@@ -46,10 +46,16 @@ Install find() {
   return i;
 }
 
+// The tool chain may live elsewhere: VERGE_TOOLCHAIN_PYTHON names the interpreter of its environment.
+Install with_overrides(Install i) {
+  if (const char* python = std::getenv("VERGE_TOOLCHAIN_PYTHON"); python && *python) i.toolchain_python = python;
+  return i;
+}
+
 }  // namespace
 
 const Install& install() {
-  static const Install found = find();
+  static const Install found = with_overrides(find());
   return found;
 }
 
