@@ -1,0 +1,34 @@
+// Where a request runs, and how its batch is cut for engines whose files have fixed batch sizes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace verge::policy {
+
+// What a front sees of a lane when it has a request to place.
+struct LaneLoad {
+  uint32_t waiting = 0;  // handed over and not begun
+  bool busy = false;     // runs something now
+};
+
+// The lane with the least work ahead; among equals the first at or after `start`, so that fronts with different starts spread out.
+size_t choose_lane(std::span<const LaneLoad> lanes, size_t start);
+
+// Whether a front should run the request itself on an idle lane: when the run is predicted to be over before another thread would have
+// begun it. `predicted_ns` 0: unknown.
+bool run_on_front(const LaneLoad& lane, uint64_t predicted_ns, uint64_t hand_off_ns);
+
+// One engine run out of a request of `remaining` samples.
+struct Chunk {
+  int64_t batch = 0;  // size of the file to run
+  int64_t rows = 0;   // samples of it that carry data; the rest is padding
+};
+// `fixed` ascending and not empty: the smallest file that takes all that remains, else the largest, full.
+Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining);
+
+// A running prediction of a duration: new = old + (sample - old) / 8, robust to a single outlier by bounding a sample to four times the old.
+uint64_t predict_next(uint64_t old_ns, uint64_t sample_ns);
+
+}  // namespace verge::policy

@@ -1,0 +1,289 @@
+#include "runtime/execute.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "policy/dispatch.h"
+
+namespace verge::runtime {
+namespace {
+
+bool is_aligned(const void* p, size_t alignment) { return reinterpret_cast<uintptr_t>(p) % alignment == 0; }
+
+Status no_memory(size_t bytes) { return resource_exhausted("no memory for a buffer of " + std::to_string(bytes) + " bytes"); }
+
+Result<std::span<const std::byte>> align(std::span<const std::byte> data, size_t alignment, Buffer& buffer) {
+  if (is_aligned(data.data(), alignment)) return data;
+  std::byte* copy = buffer.ensure(data.size(), alignment);
+  if (copy == nullptr) return no_memory(data.size());
+  if (!data.empty()) std::memcpy(copy, data.data(), data.size());
+  return std::span<const std::byte>(copy, data.size());
+}
+
+void set_shape(verge_tensor& t, DType dtype, const Shape& shape) {
+  t.size = sizeof t;
+  t.dtype = static_cast<int32_t>(dtype);
+  t.rank = shape.rank();
+  std::copy(shape.dims().begin(), shape.dims().end(), t.dims);
+}
+
+// One engine run over `rows` samples from sample `first` of the network inputs, padded to `batch` (equal to rows: as they are). `batch` 0:
+// the model has no batch axis.
+struct Slice {
+  int64_t first = 0, rows = 0, batch = 0;
+  bool whole = true;  // all samples, no padding
+};
+
+class NetworkRun {
+ public:
+  NetworkRun(const Signature& network, const Resident& resident, uint32_t lane, Run& run)
+      : network_(network), resident_(resident), artifact_(resident.model->signature()), instance_(*resident.instances[lane]), run_(run) {}
+
+  Status run() {
+    prepare();
+    const std::vector<int64_t>& fixed = resident_.model->fixed_batches();
+    const int64_t batch = batch_size();
+    if (fixed.empty() || batch < 0 || std::binary_search(fixed.begin(), fixed.end(), batch)) {
+      VERGE_RETURN_IF_ERROR(run_slice({0, batch, batch, true}));
+      return collect(batch, batch);
+    }
+    const policy::Chunk only = policy::next_chunk(fixed, batch);
+    if (only.rows == batch) {
+      VERGE_RETURN_IF_ERROR(run_slice({0, batch, only.batch, false}));
+      return collect(batch, only.batch);
+    }
+    return run_chunks(fixed, batch);
+  }
+
+ private:
+  void prepare() {
+    const size_t in = artifact_.inputs.size(), out = artifact_.outputs.size();
+    if (run_.gathered.size() < in) run_.gathered.resize(in);
+    if (run_.offsets.size() < in) run_.offsets.resize(in);
+    if (run_.blobs.size() < in) run_.blobs.resize(in);
+    if (run_.lent.size() < out) run_.lent.resize(out);
+    run_.release_engine_outputs();
+    run_.engine_inputs.resize(in);
+    run_.engine_outputs.resize(out);
+    run_.network_outputs.resize(network_.outputs.size());
+    if (run_.wire.size() < network_.outputs.size()) run_.wire.resize(network_.outputs.size());
+  }
+
+  // -1: no input of the network has a batch axis.
+  int64_t batch_size() const {
+    for (size_t i = 0; i < network_.inputs.size(); ++i) {
+      if (const int axis = network_.inputs[i].batch_axis; axis >= 0) return run_.network_inputs[i].shape[axis];
+    }
+    return -1;
+  }
+
+  Status run_slice(const Slice& slice) {
+    for (size_t a = 0; a < artifact_.inputs.size(); ++a) VERGE_RETURN_IF_ERROR(set_input(a, slice));
+    run_.release_engine_outputs();
+    for (size_t o = 0; o < artifact_.outputs.size(); ++o) VERGE_RETURN_IF_ERROR(set_output(o, slice.batch));
+    VERGE_RETURN_IF_ERROR(instance_.run(run_.engine_inputs, run_.engine_outputs));
+    if (slice.batch > slice.rows) run_.padded += static_cast<uint64_t>(slice.batch - slice.rows);
+    return {};
+  }
+
+  Status set_input(size_t a, const Slice& slice) {
+    const uint32_t n = resident_.binding.inputs[a];
+    const TensorView& in = run_.network_inputs[n];
+    const TensorSpec& spec = network_.inputs[n];
+    verge_tensor& t = run_.engine_inputs[a];
+    t = {};
+    if (!artifact_.inputs[a].shape.accepts(in.shape) && slice.whole) {
+      return invalid_argument("input '" + spec.name + "': this variant takes " + artifact_.inputs[a].shape.to_string() + ", which " + in.shape.to_string() +
+                              " does not fit; ask for another one by verge.variant");
+    }
+    Shape shape = in.shape;
+    std::span<const std::byte> data = in.data;
+    if (!slice.whole && spec.batch_axis >= 0) {
+      if (spec.batch_axis != 0 || in.dtype == DType::kBytes) {
+        return unimplemented("input '" + spec.name + "': batches of " + std::to_string(in.shape[spec.batch_axis]) +
+                             " cannot be cut for this variant, whose files have fixed batch sizes");
+      }
+      const size_t sample = in.data.size() / static_cast<size_t>(in.shape[0]);
+      const size_t rows = static_cast<size_t>(slice.rows), batch = static_cast<size_t>(slice.batch);
+      data = in.data.subspan(static_cast<size_t>(slice.first) * sample, rows * sample);
+      shape[0] = slice.batch;
+      if (batch > rows) {
+        std::byte* padded = run_.gathered[a].ensure(batch * sample, resident_.input_alignment[a]);
+        if (padded == nullptr) return no_memory(batch * sample);
+        std::memcpy(padded, data.data(), data.size());
+        // The last sample again: zeros may be no sample at all to the network.
+        for (size_t r = rows; r < batch; ++r) std::memcpy(padded + r * sample, data.data() + (rows - 1) * sample, sample);
+        data = {padded, batch * sample};
+      }
+    }
+    set_shape(t, in.dtype, shape);
+    if (in.dtype == DType::kBytes) {
+      VERGE_RETURN_IF_ERROR(engine::bytes_to_engine({in.dtype, shape, data}, run_.offsets[a], run_.blobs[a]));
+      t.data = run_.blobs[a].data();
+      t.byte_size = run_.blobs[a].size();
+      t.offsets = run_.offsets[a].data();
+      return {};
+    }
+    VERGE_ASSIGN(data, align(data, resident_.input_alignment[a], run_.gathered[a]));
+    t.data = const_cast<std::byte*>(data.data());
+    t.byte_size = data.size();
+    return {};
+  }
+
+  // Lends a buffer where the engine takes one and the shape is known beforehand.
+  Status set_output(size_t o, int64_t batch) {
+    verge_tensor& t = run_.engine_outputs[o];
+    t = {};
+    t.size = sizeof t;
+    const TensorSpec& spec = artifact_.outputs[o];
+    if (!resident_.lends_outputs || spec.dtype == DType::kBytes) return {};
+    Shape shape = spec.shape;
+    if (spec.batch_axis >= 0 && shape[spec.batch_axis] < 0 && batch >= 0) shape[spec.batch_axis] = batch;
+    const int64_t elements = shape.elements();
+    if (!shape.is_static() || elements < 0) return {};
+    const size_t bytes = static_cast<size_t>(elements) * dtype_size(spec.dtype);
+    t.data = run_.lent[o].ensure(bytes, resident_.output_alignment[o]);
+    if (t.data == nullptr) return no_memory(bytes);
+    t.byte_size = bytes;
+    return {};
+  }
+
+  Result<TensorView> output_view(size_t n) {
+    const verge_tensor& t = run_.engine_outputs[resident_.binding.outputs[n]];
+    const TensorSpec& spec = network_.outputs[n];
+    VERGE_ASSIGN(const Shape shape, Shape::from({t.dims, static_cast<size_t>(t.rank)}));
+    if (t.dtype != static_cast<int32_t>(spec.dtype) || !shape.is_static()) {
+      return internal_error("the engine answered output '" + spec.name + "' as " + std::string(dtype_name(static_cast<DType>(t.dtype))) + shape.to_string() +
+                            " where " + std::string(dtype_name(spec.dtype)) + spec.shape.to_string() + " is declared");
+    }
+    if (t.space.kind != VERGE_SPACE_HOST || t.has_strides != 0) return unimplemented("output '" + spec.name + "' is not dense in host memory");
+    if (spec.dtype == DType::kBytes) {
+      engine::bytes_from_engine(t, run_.wire[n]);
+      return TensorView{DType::kBytes, shape, run_.wire[n]};
+    }
+    const int64_t elements = shape.elements();
+    if (elements < 0 || static_cast<uint64_t>(elements) * dtype_size(spec.dtype) != t.byte_size) {
+      return internal_error("the engine answered output '" + spec.name + "' with " + std::to_string(t.byte_size) + " bytes for " +
+                            std::string(dtype_name(spec.dtype)) + shape.to_string());
+    }
+    return TensorView{spec.dtype, shape, {static_cast<const std::byte*>(t.data), static_cast<size_t>(t.byte_size)}};
+  }
+
+  // Views of the engine's outputs, padding cut off.
+  Status collect(int64_t rows, int64_t batch) {
+    for (size_t n = 0; n < network_.outputs.size(); ++n) {
+      VERGE_ASSIGN(TensorView v, output_view(n));
+      if (rows < batch && network_.outputs[n].batch_axis >= 0) VERGE_RETURN_IF_ERROR(keep_rows(n, rows, batch, v));
+      run_.network_outputs[n] = v;
+    }
+    return {};
+  }
+
+  Status keep_rows(size_t n, int64_t rows, int64_t batch, TensorView& v) {
+    const TensorSpec& spec = network_.outputs[n];
+    if (spec.batch_axis != 0 || v.dtype == DType::kBytes || v.shape.rank() == 0 || v.shape[0] != batch) {
+      return unimplemented("output '" + spec.name + "': " + std::to_string(rows) + " samples cannot be cut out of " + v.shape.to_string());
+    }
+    v.data = v.data.first(v.data.size() / static_cast<size_t>(batch) * static_cast<size_t>(rows));
+    v.shape[0] = rows;
+    return {};
+  }
+
+  // More samples than the largest file takes: several runs, their outputs put together in buffers of ours.
+  Status run_chunks(const std::vector<int64_t>& fixed, int64_t batch) {
+    const size_t outputs = network_.outputs.size(), lent = artifact_.outputs.size();
+    if (run_.lent.size() < lent + outputs) run_.lent.resize(lent + outputs);
+    for (int64_t first = 0; first < batch;) {
+      const policy::Chunk chunk = policy::next_chunk(fixed, batch - first);
+      VERGE_RETURN_IF_ERROR(run_slice({first, chunk.rows, chunk.batch, false}));
+      for (size_t n = 0; n < outputs; ++n) {
+        VERGE_ASSIGN(TensorView v, output_view(n));
+        VERGE_RETURN_IF_ERROR(keep_rows(n, chunk.rows, chunk.batch, v));
+        const size_t sample = v.data.size() / static_cast<size_t>(chunk.rows), bytes = sample * static_cast<size_t>(batch);
+        TensorView& whole = run_.network_outputs[n];
+        if (first == 0) {
+          std::byte* buffer = run_.lent[lent + n].ensure(bytes, 64);
+          if (buffer == nullptr) return no_memory(bytes);
+          whole = v;
+          whole.shape[0] = batch;
+          whole.data = {buffer, bytes};
+        } else if (whole.data.size() != bytes) {
+          return internal_error("output '" + network_.outputs[n].name + "' changes its shape from one part of the batch to the next");
+        }
+        std::memcpy(const_cast<std::byte*>(whole.data.data()) + static_cast<size_t>(first) * sample, v.data.data(), v.data.size());
+      }
+      first += chunk.rows;
+    }
+    run_.release_engine_outputs();
+    return {};
+  }
+
+  const Signature& network_;
+  const Resident& resident_;
+  const Signature& artifact_;
+  engine::Instance& instance_;
+  Run& run_;
+};
+
+}  // namespace
+
+Status run_network(const Signature& network, const Resident& resident, uint32_t lane, Run& run) {
+  return NetworkRun(network, resident, lane, run).run();
+}
+
+Status execute(Run& run, Reason& reason) {
+  const ServedVersion& version = *run.version;
+  const Manifest& m = version.manifest();
+  Request& request = *run.request;
+  run.padded = 0;
+
+  reason = Reason::kTransform;
+  run.network_inputs.resize(m.network.inputs.size());
+  if (run.before.size() < m.inputs.size()) run.before.resize(m.inputs.size());
+  if (run.aligned.size() < m.inputs.size()) run.aligned.resize(m.inputs.size());
+  for (size_t s = 0; s < m.inputs.size(); ++s) {
+    const InputTensor& in = request.inputs[run.inputs[s]];
+    TensorView view{in.dtype, in.shape, in.data};
+    const transform::Chain& chain = version.before[s];
+    if (!chain.empty()) {
+      VERGE_ASSIGN(view.data, align(view.data, std::max<size_t>(dtype_size(in.dtype), 1), run.aligned[s]));
+      VERGE_ASSIGN(view, chain.run(view, run.before[s]));
+    }
+    const TensorSpec& spec = m.network.inputs[version.feeds[s]];
+    if (!spec.shape.accepts(view.shape)) {
+      return invalid_argument("input '" + m.inputs[s].spec.name + "': its steps make " + view.shape.to_string() + " of it, but the network takes " +
+                              spec.shape.to_string());
+    }
+    run.network_inputs[version.feeds[s]] = view;
+  }
+
+  reason = Reason::kEngine;
+  VERGE_RETURN_IF_ERROR(run_network(m.network, *run.resident, run.lane, run));
+
+  reason = Reason::kTransform;
+  if (run.after.size() < m.outputs.size()) run.after.resize(m.outputs.size());
+  request.outputs.clear();
+  for (const uint32_t o : run.wanted) {
+    const transform::Chain& chain = version.after[o];
+    const uint32_t n = version.from[o];
+    TensorView view = run.network_outputs[n];
+    if (!chain.empty()) {
+      VERGE_ASSIGN(view, chain.run(view, run.after[o]));
+    } else if (view.dtype != DType::kBytes) {
+      // Memory of the instance is good until its next run, but the answer is written later.
+      const uint32_t a = run.resident->binding.outputs[n];
+      const verge_tensor& t = run.engine_outputs[a];
+      if (t.data == view.data.data() && t.owner == nullptr && t.release == nullptr && t.data != run.lent[a].data()) {
+        std::byte* copy = run.lent[a].ensure(view.data.size(), 64);
+        if (copy == nullptr) return no_memory(view.data.size());
+        if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
+        view.data = {copy, view.data.size()};
+      }
+    }
+    request.outputs.push_back({m.outputs[o].spec.name, view.dtype, view.shape, view.data});
+  }
+  return {};
+}
+
+}  // namespace verge::runtime

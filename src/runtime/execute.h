@@ -1,0 +1,24 @@
+// What happens on a lane: transforms, one or several engine runs, transforms.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "core/status.h"
+#include "runtime/metrics.h"
+#include "runtime/run.h"
+#include "runtime/table.h"
+
+namespace verge::runtime {
+
+// Checks the request against the served signature and notes in `run` which tensor is which and the batch size. Front thread. On failure
+// `reason` says of which kind.
+Status validate(const ServedVersion& version, const Request& request, Run& run, Reason& reason);
+
+// Runs the request of `run` on the instance of `run.lane`, which the caller has to itself; fills request->outputs.
+Status execute(Run& run, Reason& reason);
+
+// The engine's part alone: network inputs (run.network_inputs) to network outputs (run.network_outputs). For warming up.
+Status run_network(const Signature& network, const Resident& resident, uint32_t lane, Run& run);
+
+}  // namespace verge::runtime

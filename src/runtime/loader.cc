@@ -1,0 +1,419 @@
+#include "runtime/loader.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+
+#include "os/process.h"
+#include "runtime/execute.h"
+
+namespace verge::runtime {
+namespace {
+
+using policy::LifeEvent;
+using policy::VariantState;
+
+// A sample of nothing: zeros, and empty strings.
+Tensor zero_sample(const TensorSpec& spec) {
+  Shape shape = spec.shape;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (shape[i] < 0) shape[i] = 1;
+  }
+  if (spec.dtype != DType::kBytes) return Tensor(spec.dtype, shape);
+  Tensor t;
+  t.dtype = DType::kBytes;
+  t.shape = shape;
+  t.data.resize(4 * static_cast<size_t>(std::max<int64_t>(shape.elements(), 0)));
+  return t;
+}
+
+uint64_t alignment_of(const engine::Instance& instance, bool output, uint32_t index, DType dtype) {
+  const uint64_t natural = std::max<uint64_t>(dtype_size(dtype), 1);
+  const auto preferred = instance.preferred_buffer(output, index, 1);
+  // An alignment beyond a page is a mistake of the plugin, not a need.
+  return preferred.ok() ? std::max(natural, std::min<uint64_t>(preferred->alignment, 4096)) : natural;
+}
+
+}  // namespace
+
+Loader::Loader(Shared& shared, std::function<void(std::shared_ptr<const Table>)> publish)
+    : shared_(shared), publish_(std::move(publish)), table_(std::make_shared<Table>()), ledger_(shared.options.memory_limit, os::resident_bytes()) {
+  thread_ = std::thread([this] { loop(); });
+}
+
+Loader::~Loader() {
+  push([this] {
+    for (auto& [key, version] : versions_) withdraw(version);
+    versions_.clear();
+    std::lock_guard lock(table_mutex_);
+    table_ = std::make_shared<Table>();
+  });
+  settle();
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+// --- the queue of jobs ---
+
+void Loader::push(std::function<void()> job) {
+  {
+    std::lock_guard lock(mutex_);
+    jobs_.push_back(std::move(job));
+    ++pending_;
+  }
+  changed_.notify_one();
+}
+
+void Loader::loop() {
+  pthread_setname_np(pthread_self(), "loader");
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
+    if (jobs_.empty()) return;
+    std::function<void()> job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    job();
+    job = nullptr;
+    lock.lock();
+    if (--pending_ == 0) settled_.notify_all();
+  }
+}
+
+void Loader::settle() {
+  std::unique_lock lock(mutex_);
+  settled_.wait(lock, [&] { return pending_ == 0; });
+}
+
+void Loader::serve(std::shared_ptr<const ModelSource> source) {
+  unsettled_.fetch_add(1, std::memory_order_relaxed);
+  push([this, source = std::move(source)] {
+    do_serve(source);
+    unsettled_.fetch_sub(1, std::memory_order_release);
+  });
+}
+
+void Loader::retire(std::string name, int64_t version) {
+  push([this, key = Key{std::move(name), version}] { do_retire(key); });
+}
+
+void Loader::request_load(std::shared_ptr<const ServedVersion> served, uint32_t variant) {
+  push([this, served = std::move(served), variant] {
+    const auto it = versions_.find({served->source->name, served->source->version});
+    // Gone or replaced meanwhile: the front sees that in its next table.
+    if (it != versions_.end() && it->second->served == served) do_load(it->second, variant);
+  });
+}
+
+void Loader::push_load(std::shared_ptr<Version> version, uint32_t variant) {
+  unsettled_.fetch_add(1, std::memory_order_relaxed);
+  push([this, version = std::move(version), variant] {
+    const auto it = versions_.find({version->source->name, version->source->version});
+    if (it != versions_.end() && it->second == version) do_load(version, variant);
+    unsettled_.fetch_sub(1, std::memory_order_release);
+  });
+}
+
+// --- what is served ---
+
+void Loader::do_serve(std::shared_ptr<const ModelSource> source) {
+  const Key key{source->name, source->version};
+  auto version = std::make_shared<Version>();
+  version->source = source;
+  version->stats = shared_.metrics.model(source->name);
+  version->broken = source->broken;
+  if (version->broken.ok()) {
+    auto served = prove(source);
+    if (served.ok()) {
+      for (const VariantSpec& v : source->manifest.variants) {
+        (*served)->variant_stats.push_back(shared_.metrics.variant(source->name, source->version, v.id));
+        if (v.id == source->default_variant) version->default_variant = static_cast<int>((*served)->variant_stats.size()) - 1;
+      }
+      version->served = std::move(served).value();
+      version->variants.resize(source->manifest.variants.size());
+    } else {
+      version->broken = served.status();
+    }
+  }
+  Json fields = {{"model", source->name}, {"version", source->version}};
+  if (!version->broken.ok()) {
+    fields["reason"] = version->broken.message();
+    log(LogLevel::kError, "model_broken", std::move(fields));
+  } else if (version->default_variant < 0) {
+    fields["reason"] = source->no_default;
+    log(LogLevel::kError, "model_without_variant", std::move(fields));
+  } else {
+    fields["default_variant"] = source->default_variant;
+    log(LogLevel::kInfo, "model_served", std::move(fields));
+  }
+  if (const auto old = versions_.find(key); old != versions_.end()) withdraw(old->second);
+  versions_[key] = version;
+  publish();
+  if (!version->broken.ok()) return;
+  if (version->default_variant >= 0) push_load(version, static_cast<uint32_t>(version->default_variant));
+  for (const std::string& id : source->resident) {
+    for (uint32_t v = 0; v < source->manifest.variants.size(); ++v) {
+      if (source->manifest.variants[v].id == id && static_cast<int>(v) != version->default_variant) push_load(version, v);
+    }
+  }
+}
+
+void Loader::do_retire(const Key& key) {
+  const auto it = versions_.find(key);
+  if (it == versions_.end()) return;
+  withdraw(it->second);
+  versions_.erase(it);
+  log(LogLevel::kInfo, "model_retired", {{"model", key.first}, {"version", key.second}});
+  publish();
+}
+
+void Loader::withdraw(const std::shared_ptr<Version>& version) {
+  for (uint32_t v = 0; v < version->variants.size(); ++v) {
+    if (version->variants[v].state != VariantState::kResident) continue;
+    move_to(*version, v, LifeEvent::kUnload);
+    {
+      std::lock_guard lock(mutex_);
+      ++pending_;
+    }
+    version->variants[v].resident.reset();
+  }
+}
+
+void Loader::publish() {
+  auto table = std::make_shared<Table>();
+  for (const auto& [key, version] : versions_) {
+    auto entry = std::make_shared<VersionEntry>();
+    entry->served = version->served;
+    entry->source = version->source;
+    entry->stats = version->stats;
+    entry->broken = version->broken;
+    entry->default_variant = version->default_variant;
+    for (const Variant& v : version->variants) entry->variants.push_back({v.state, v.resident, v.failed_loads, v.last_error});
+    table->models[key.first].versions[key.second] = std::move(entry);
+  }
+  std::shared_ptr<const Table> old;  // dropped outside of the lock
+  {
+    std::lock_guard lock(table_mutex_);
+    old = std::exchange(table_, table);
+  }
+  publish_(table);
+}
+
+std::shared_ptr<const Table> Loader::table() const {
+  std::lock_guard lock(table_mutex_);
+  return table_;
+}
+
+void Loader::memory(uint64_t& limit, uint64_t& base, uint64_t& reserved) const {
+  std::lock_guard lock(table_mutex_);
+  limit = ledger_.limit();
+  base = ledger_.base();
+  reserved = ledger_.reserved();
+}
+
+void Loader::move_to(Version& version, uint32_t variant, LifeEvent event) {
+  Variant& v = version.variants[variant];
+  const auto next = policy::next_state(v.state, event);
+  if (!next) {
+    log(LogLevel::kError, "impossible_event", {{"state", policy::state_name(v.state)}, {"event", policy::event_name(event)}});
+    return;
+  }
+  v.state = *next;
+}
+
+// --- loading ---
+
+void Loader::do_load(const std::shared_ptr<Version>& version, uint32_t variant) {
+  Variant& v = version->variants[variant];
+  if (v.state != VariantState::kAbsent) return;
+  const VariantSpec& spec = version->served->manifest().variants[variant];
+  VariantStats& stats = *version->served->variant_stats[variant];
+  Json fields = {{"model", version->source->name}, {"version", version->source->version}, {"variant", spec.id}};
+  const uint64_t begun = os::monotonic_ns();
+
+  auto loaded = load(*version, variant);
+  if (!loaded.ok()) {
+    v.last_error = loaded.status().prefixed("model '" + version->source->name + "', variant '" + spec.id + "'");
+    ++v.failed_loads;
+    stats.failed_loads.fetch_add(1, std::memory_order_relaxed);
+    fields["reason"] = loaded.status().message();
+    log(LogLevel::kError, "load_failed", std::move(fields));
+    publish();
+    return;
+  }
+  move_to(*version, variant, LifeEvent::kWarm);
+  v.last_error = Status();
+  stats.loads.fetch_add(1, std::memory_order_relaxed);
+  stats.resident_bytes.store((*loaded)->reserved_bytes, std::memory_order_relaxed);
+  fields["seconds"] = static_cast<double>(os::monotonic_ns() - begun) / 1e9;
+  fields["executed_precision"] = (*loaded)->model->executed_precision();
+  fields["reserved_bytes"] = (*loaded)->reserved_bytes;
+  fields["process_resident_bytes"] = os::resident_bytes();
+  log(LogLevel::kInfo, "variant_resident", std::move(fields));
+  // Whoever lets go of it last (a front, when the last answer is written) must not be the one who unloads it.
+  v.resident = std::shared_ptr<const Resident>(loaded->release(), [this, version, variant](const Resident* r) {
+    push([this, version, variant, r] { release(version, variant, const_cast<Resident*>(r)); });
+  });
+  publish();
+}
+
+void Loader::release(const std::shared_ptr<Version>& version, uint32_t variant, Resident* resident) {
+  const uint64_t bytes = resident->reserved_bytes;
+  delete resident;
+  engine::trim_memory();
+  {
+    std::lock_guard lock(table_mutex_);
+    ledger_.give_back(bytes);
+  }
+  move_to(*version, variant, LifeEvent::kReleased);
+  VariantStats& stats = *version->served->variant_stats[variant];
+  stats.unloads.fetch_add(1, std::memory_order_relaxed);
+  stats.resident_bytes.store(0, std::memory_order_relaxed);
+  log(LogLevel::kInfo, "variant_unloaded",
+      {{"model", version->source->name}, {"version", version->source->version}, {"variant", version->served->manifest().variants[variant].id},
+       {"process_resident_bytes", os::resident_bytes()}});
+  {
+    std::lock_guard lock(mutex_);
+    --pending_;
+  }
+  const auto it = versions_.find({version->source->name, version->source->version});
+  if (it != versions_.end() && it->second == version) publish();
+}
+
+Status Loader::reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes) {
+  std::string how;
+  if (profile != nullptr && profile->resident_bytes >= 0) {
+    bytes = static_cast<uint64_t>(profile->resident_bytes);
+    how = "measured on this device";
+  } else {
+    uint64_t files = 0;
+    for (const std::string& id : spec.artifacts) {
+      if (const Artifact* a = source.manifest.artifact(id); a != nullptr) files += a->size_bytes();
+    }
+    bytes = policy::estimated_resident_bytes(files);
+    how = "estimated from files of " + policy::format_bytes(files);
+  }
+  // The engine's own memory comes with its first model and stays.
+  uint64_t engine_bytes = 0;
+  if (profile != nullptr && profile->engine_fixed_bytes > 0 && !engines_used_.contains(spec.engine)) {
+    engine_bytes = static_cast<uint64_t>(profile->engine_fixed_bytes);
+    how += ", " + policy::format_bytes(engine_bytes) + " of it for the engine itself";
+  }
+  std::lock_guard lock(table_mutex_);
+  VERGE_RETURN_IF_ERROR(ledger_.reserve(bytes + engine_bytes, "it", how));
+  engines_used_[spec.engine] = true;
+  return {};
+}
+
+Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t variant) {
+  const ModelSource& source = *version.source;
+  const VariantSpec& spec = source.manifest.variants[variant];
+  if (spec.conversion != Conversion::kOk) return failed_precondition(std::string(conversion_name(spec.conversion)) + ": " + spec.reason);
+  uint64_t bytes = 0;
+  VERGE_RETURN_IF_ERROR(reserve(source, spec, source.profile.variant(spec.id), bytes));
+  move_to(version, variant, LifeEvent::kLoad);
+  publish();
+
+  const auto failed = [&](Status s) {
+    const bool warming = version.variants[variant].state == VariantState::kWarming;
+    move_to(version, variant, LifeEvent::kFailed);
+    if (warming) move_to(version, variant, LifeEvent::kReleased);
+    engine::trim_memory();
+    std::lock_guard lock(table_mutex_);
+    ledger_.give_back(bytes);
+    return s;
+  };
+
+  auto resident = std::make_unique<Resident>();
+  resident->reserved_bytes = bytes;
+  auto files = source.prepare(spec);
+  if (!files.ok()) return failed(files.status());
+  auto engine = shared_.options.catalog->get(spec.engine);
+  if (!engine.ok()) return failed(engine.status());
+  const RuntimeOptions& options = shared_.options;
+  const auto threads_of = [&](const std::vector<int>& cores) {
+    const int most = std::max<int>(static_cast<int>(cores.size()), 1);
+    return options.threads == 0 ? most : std::min(options.threads, most);
+  };
+  const std::vector<int> no_cores;
+  const uint32_t lanes = shared_.lane_count();
+  const std::vector<int>& first = options.lanes.empty() ? no_cores : options.lanes[0];
+  engine::LoadSpec load_spec = std::move(files).value();
+  load_spec.threads = threads_of(first);
+  load_spec.cores = options.lanes.size() == 1 ? first : no_cores;
+  auto model = (*engine)->load(load_spec);
+  if (!model.ok()) return failed(model.status());
+  move_to(version, variant, LifeEvent::kLoaded);
+  publish();
+
+  resident->model = std::move(model).value();
+  resident->lends_outputs = ((*engine)->capabilities() & VERGE_CAP_EXTERNAL_OUTPUTS) != 0;
+  const Signature& artifact = resident->model->signature();
+  auto binding = bind(source.manifest.network, artifact, spec.names);
+  if (!binding.ok()) {
+    resident.reset();
+    return failed(binding.status());
+  }
+  resident->binding = std::move(binding).value();
+  for (uint32_t lane = 0; lane < lanes; ++lane) {
+    const std::vector<int>& cores = options.lanes.empty() ? no_cores : options.lanes[lane];
+    auto instance = resident->model->create_instance(cores, threads_of(cores));
+    if (!instance.ok()) {
+      resident.reset();
+      return failed(instance.status());
+    }
+    resident->instances.push_back(std::move(instance).value());
+  }
+  for (uint32_t i = 0; i < artifact.inputs.size(); ++i) {
+    resident->input_alignment.push_back(alignment_of(*resident->instances[0], false, i, artifact.inputs[i].dtype));
+  }
+  for (uint32_t i = 0; i < artifact.outputs.size(); ++i) {
+    resident->output_alignment.push_back(alignment_of(*resident->instances[0], true, i, artifact.outputs[i].dtype));
+  }
+  resident->predicted = std::make_unique<Resident::Prediction[]>(lanes);
+  if (Status s = warm(*version.served, *resident, spec); !s.ok()) {
+    resident.reset();
+    return failed(std::move(s));
+  }
+  return resident;
+}
+
+Status Loader::warm(const ServedVersion& served, Resident& resident, const VariantSpec& spec) {
+  const ModelSource& source = *served.source;
+  std::map<std::string, Tensor> samples;
+  if (source.warm_up) {
+    VERGE_ASSIGN(samples, source.warm_up());
+  }
+  const bool real = !samples.empty();
+  Run run;
+  for (const TensorSpec& input : source.manifest.network.inputs) {
+    Tensor& t = samples[input.name];
+    if (t.dtype == DType::kInvalid) t = zero_sample(input);
+    run.network_inputs.push_back(t.view());
+  }
+  for (uint32_t lane = 0; lane < resident.instances.size(); ++lane) {
+    // The first run pays for what the engine does once; the second one is what requests will see.
+    for (int k = 0; k < 2; ++k) {
+      const uint64_t begun = os::monotonic_ns();
+      Status s = run_network(source.manifest.network, resident, lane, run);
+      run.release_engine_outputs();
+      if (!s.ok()) {
+        if (real) return s.prefixed("warming up");
+        log(LogLevel::kWarning, "warm_up_refused", {{"model", source.name}, {"variant", spec.id}, {"reason", s.message()}});
+        return {};
+      }
+      resident.predicted[lane].ns.store(os::monotonic_ns() - begun, std::memory_order_relaxed);
+    }
+  }
+  return {};
+}
+
+void Loader::log(LogLevel level, std::string_view event, Json fields) const {
+  if (shared_.options.log) shared_.options.log(level, event, std::move(fields));
+}
+
+}  // namespace verge::runtime

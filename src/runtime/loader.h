@@ -1,0 +1,88 @@
+// The one thread that loads and unloads, and that owns what is served. Fronts get snapshots of it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "policy/memory.h"
+#include "runtime/front.h"
+#include "runtime/table.h"
+
+namespace verge::runtime {
+
+class Loader {
+ public:
+  // `publish` hands a new table to every front.
+  Loader(Shared& shared, std::function<void(std::shared_ptr<const Table>)> publish);
+  ~Loader();  // unloads everything; no front holds a table any more
+
+  // Any thread; return at once.
+  void serve(std::shared_ptr<const ModelSource> source);
+  void retire(std::string name, int64_t version);
+  void request_load(std::shared_ptr<const ServedVersion> version, uint32_t variant);
+
+  void settle();
+  bool ready() const { return unsettled_.load(std::memory_order_acquire) == 0; }
+  std::shared_ptr<const Table> table() const;
+  void memory(uint64_t& limit, uint64_t& base, uint64_t& reserved) const;
+
+ private:
+  struct Variant {
+    policy::VariantState state = policy::VariantState::kAbsent;
+    std::shared_ptr<const Resident> resident;
+    uint64_t failed_loads = 0;
+    Status last_error;
+  };
+  struct Version {
+    std::shared_ptr<const ModelSource> source;
+    std::shared_ptr<const ServedVersion> served;
+    ModelStats* stats = nullptr;
+    Status broken;
+    std::vector<Variant> variants;
+    int default_variant = -1;
+  };
+  using Key = std::pair<std::string, int64_t>;
+
+  void loop();
+  void push(std::function<void()> job);
+  void push_load(std::shared_ptr<Version> version, uint32_t variant);
+
+  // On the loader's thread.
+  void do_serve(std::shared_ptr<const ModelSource> source);
+  void do_retire(const Key& key);
+  void do_load(const std::shared_ptr<Version>& version, uint32_t variant);
+  Result<std::unique_ptr<Resident>> load(Version& version, uint32_t variant);
+  Status warm(const ServedVersion& served, Resident& resident, const VariantSpec& spec);
+  Status reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes);
+  void release(const std::shared_ptr<Version>& version, uint32_t variant, Resident* resident);
+  void move_to(Version& version, uint32_t variant, policy::LifeEvent event);
+  void withdraw(const std::shared_ptr<Version>& version);
+  void publish();
+  void log(LogLevel level, std::string_view event, Json fields) const;
+
+  Shared& shared_;
+  const std::function<void(std::shared_ptr<const Table>)> publish_;
+  std::map<Key, std::shared_ptr<Version>> versions_;
+  std::map<std::string, bool> engines_used_;
+
+  mutable std::mutex table_mutex_;  // scrapes and new fronts against the loader; never taken by a request
+  std::shared_ptr<const Table> table_;
+  policy::MemoryLedger ledger_;
+
+  std::atomic<uint64_t> unsettled_{0};  // loads and publications that were asked for and have not ended
+  std::mutex mutex_;
+  std::condition_variable changed_, settled_;
+  std::deque<std::function<void()>> jobs_;
+  uint64_t pending_ = 0;  // jobs queued or running, and unloads that wait for their last request
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace verge::runtime

@@ -1,0 +1,180 @@
+#include "runtime/metrics.h"
+
+#include <cstdio>
+
+namespace verge::runtime {
+namespace {
+
+// A label's value with the escapes of the text exposition.
+std::string escaped(const std::string& value) {
+  std::string out;
+  for (const char c : value) {
+    if (c == '\\' || c == '"') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string seconds(uint64_t ns) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.9g", static_cast<double>(ns) / 1e9);
+  return text;
+}
+
+void head(std::string& out, const char* name, const char* type, const char* help) {
+  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ").append(name).append(" ").append(type).append("\n");
+}
+
+void line(std::string& out, const std::string& name, const std::string& labels, const std::string& value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(value).append("\n");
+}
+
+void gauge(std::string& out, const char* name, const char* help, uint64_t value) {
+  head(out, name, "gauge", help);
+  line(out, name, "", std::to_string(value));
+}
+
+}  // namespace
+
+const char* reason_name(Reason r) {
+  switch (r) {
+    case Reason::kUnknownModel: return "unknown_model";
+    case Reason::kUnknownVersion: return "unknown_version";
+    case Reason::kUnknownVariant: return "unknown_variant";
+    case Reason::kVariantNotOk: return "variant_not_ok";
+    case Reason::kBrokenModel: return "broken_model";
+    case Reason::kInvalidInput: return "invalid_input";
+    case Reason::kUnknownOutput: return "unknown_output";
+    case Reason::kQueueFull: return "queue_full";
+    case Reason::kExpired: return "expired";
+    case Reason::kCancelled: return "cancelled";
+    case Reason::kDraining: return "draining";
+    case Reason::kLoadFailed: return "load_failed";
+    case Reason::kMemoryLimit: return "memory_limit";
+    case Reason::kTransform: return "transform";
+    case Reason::kEngine: return "engine";
+  }
+  return "invalid";
+}
+
+ModelStats* Metrics::model(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  auto& slot = models_[name];
+  if (slot == nullptr) {
+    slot = std::make_unique<ModelStats>();
+    slot->model = name;
+    slot->fronts = std::make_unique<ModelStats::PerFront[]>(fronts_);
+  }
+  return slot.get();
+}
+
+VariantStats* Metrics::variant(const std::string& model, int64_t version, const std::string& variant) {
+  std::lock_guard lock(mutex_);
+  auto& slot = variants_[{model, version, variant}];
+  if (slot == nullptr) {
+    slot = std::make_unique<VariantStats>();
+    slot->model = model;
+    slot->version = version;
+    slot->variant = variant;
+    slot->fronts = std::make_unique<VariantStats::PerFront[]>(fronts_);
+  }
+  return slot.get();
+}
+
+std::string Metrics::text(const Gauges& g) const {
+  std::lock_guard lock(mutex_);
+  std::string out;
+  out.reserve(4096);
+
+  const auto labels_of = [](const VariantStats& s) {
+    return "model=\"" + escaped(s.model) + "\",version=\"" + std::to_string(s.version) + "\",variant=\"" + escaped(s.variant) + "\"";
+  };
+  // A variant that was never used has no series but its residency.
+  const auto counter = [&](const char* name, const char* help, Counter VariantStats::PerFront::*field) {
+    head(out, name, "counter", help);
+    for (const auto& [key, s] : variants_) {
+      uint64_t sum = 0;
+      for (uint32_t f = 0; f < fronts_; ++f) sum += (s->fronts[f].*field).get();
+      if (sum != 0 || s->loads.load(std::memory_order_relaxed) != 0) line(out, name, labels_of(*s), std::to_string(sum));
+    }
+  };
+  counter("verge_requests_total", "Requests answered.", &VariantStats::PerFront::answered);
+  counter("verge_samples_total", "Samples in answered requests.", &VariantStats::PerFront::samples);
+  counter("verge_padded_samples_total", "Samples of padding that engines of fixed batch sizes computed.", &VariantStats::PerFront::padded);
+
+  head(out, "verge_failures_total", "counter", "Requests not answered, by status code and reason.");
+  for (const auto& [name, s] : models_) {
+    for (size_t c = 0; c < kCodes; ++c) {
+      for (size_t r = 0; r < kReasons; ++r) {
+        uint64_t sum = 0;
+        for (uint32_t f = 0; f < fronts_; ++f) sum += s->fronts[f].failures[c][r].get();
+        if (sum == 0) continue;
+        line(out, "verge_failures_total",
+             "model=\"" + escaped(name) + "\",code=\"" + std::string(code_name(static_cast<Code>(c))) + "\",reason=\"" +
+                 reason_name(static_cast<Reason>(r)) + "\"",
+             std::to_string(sum));
+      }
+    }
+  }
+
+  const auto histogram = [&](const char* name, const char* help, Histogram VariantStats::PerFront::*field) {
+    head(out, name, "histogram", help);
+    for (const auto& [key, s] : variants_) {
+      std::array<uint64_t, kBucketsNs.size() + 1> buckets{};
+      uint64_t sum_ns = 0, count = 0;
+      for (uint32_t f = 0; f < fronts_; ++f) {
+        const Histogram& h = s->fronts[f].*field;
+        for (size_t b = 0; b < buckets.size(); ++b) buckets[b] += h.buckets[b].get();
+        sum_ns += h.sum_ns.get();
+      }
+      for (const uint64_t b : buckets) count += b;
+      if (count == 0) continue;
+      const std::string labels = labels_of(*s);
+      uint64_t below = 0;
+      for (size_t b = 0; b < buckets.size(); ++b) {
+        below += buckets[b];
+        const std::string le = b < kBucketsNs.size() ? seconds(kBucketsNs[b]) : "+Inf";
+        line(out, std::string(name) + "_bucket", labels + ",le=\"" + le + "\"", std::to_string(below));
+      }
+      line(out, std::string(name) + "_sum", labels, seconds(sum_ns));
+      line(out, std::string(name) + "_count", labels, std::to_string(count));
+    }
+  };
+  histogram("verge_queue_seconds", "Time from the arrival of a request until a lane began it.", &VariantStats::PerFront::queue);
+  histogram("verge_compute_seconds", "Time on the lane: transforms and the engine.", &VariantStats::PerFront::compute);
+  histogram("verge_request_seconds", "Time from the arrival of a request until its answer was ready to be written.", &VariantStats::PerFront::total);
+
+  head(out, "verge_loads_total", "counter", "Loads of variants, by result.");
+  for (const auto& [key, s] : variants_) {
+    const uint64_t ok = s->loads.load(std::memory_order_relaxed), failed = s->failed_loads.load(std::memory_order_relaxed);
+    if (ok != 0) line(out, "verge_loads_total", labels_of(*s) + ",result=\"ok\"", std::to_string(ok));
+    if (failed != 0) line(out, "verge_loads_total", labels_of(*s) + ",result=\"failed\"", std::to_string(failed));
+  }
+  head(out, "verge_unloads_total", "counter", "Unloads of variants.");
+  for (const auto& [key, s] : variants_) {
+    if (const uint64_t n = s->unloads.load(std::memory_order_relaxed); n != 0) line(out, "verge_unloads_total", labels_of(*s), std::to_string(n));
+  }
+  head(out, "verge_variant_resident_bytes", "gauge", "Memory reserved for a loaded variant; 0 when it is not loaded.");
+  for (const auto& [key, s] : variants_) {
+    line(out, "verge_variant_resident_bytes", labels_of(*s), std::to_string(s->resident_bytes.load(std::memory_order_relaxed)));
+  }
+
+  head(out, "verge_lane_waiting", "gauge", "Requests that wait for a lane.");
+  for (size_t i = 0; i < g.lane_waiting.size(); ++i) {
+    line(out, "verge_lane_waiting", "lane=\"" + std::to_string(i) + "\"", std::to_string(g.lane_waiting[i]));
+  }
+  gauge(out, "verge_memory_limit_bytes", "The limit set by --memory; 0: none.", g.memory_limit);
+  gauge(out, "verge_memory_base_bytes", "Resident memory of the server without models.", g.memory_base);
+  gauge(out, "verge_memory_reserved_bytes", "Memory reserved for loaded variants and their engines.", g.memory_reserved);
+  gauge(out, "verge_ready", "1 when every default variant is loaded and warm.", g.ready ? 1 : 0);
+  gauge(out, "process_resident_memory_bytes", "Resident memory of the process.", g.process_resident);
+  return out;
+}
+
+}  // namespace verge::runtime

@@ -1,0 +1,112 @@
+// Counters and histograms of the request path. Each front writes its own copy; a scrape adds them up. No locks where requests pass.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "core/status.h"
+
+namespace verge::runtime {
+
+// Why a request was not answered. Each is a value of the label `reason`.
+enum class Reason : uint8_t {
+  kUnknownModel,
+  kUnknownVersion,
+  kUnknownVariant,
+  kVariantNotOk,
+  kBrokenModel,
+  kInvalidInput,
+  kUnknownOutput,
+  kQueueFull,
+  kExpired,
+  kCancelled,
+  kDraining,
+  kLoadFailed,
+  kMemoryLimit,
+  kTransform,
+  kEngine,
+};
+inline constexpr size_t kReasons = 15;
+const char* reason_name(Reason r);  // "queue_full", …
+
+inline constexpr size_t kCodes = 17;
+inline constexpr uint32_t kMostFronts = 256;
+
+// Written by one thread, read by any.
+class Counter {
+ public:
+  void add(uint64_t n) { v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  uint64_t get() const { return v_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> v_{0};
+};
+
+inline constexpr std::array<uint64_t, 19> kBucketsNs = {
+    10'000,     20'000,     50'000,      100'000,     200'000,     500'000,       1'000'000,     2'000'000,     5'000'000,     10'000'000,
+    20'000'000, 50'000'000, 100'000'000, 200'000'000, 500'000'000, 1'000'000'000, 2'000'000'000, 5'000'000'000, 10'000'000'000};
+
+struct Histogram {
+  std::array<Counter, kBucketsNs.size() + 1> buckets;
+  Counter sum_ns;
+  void add(uint64_t ns) {
+    size_t i = 0;
+    while (i < kBucketsNs.size() && ns > kBucketsNs[i]) ++i;
+    buckets[i].add(1);
+    sum_ns.add(ns);
+  }
+};
+
+struct ModelStats {
+  struct alignas(64) PerFront {
+    std::array<std::array<Counter, kReasons>, kCodes> failures;
+  };
+  std::string model;
+  std::unique_ptr<PerFront[]> fronts;
+};
+
+struct VariantStats {
+  struct alignas(64) PerFront {
+    Counter answered;
+    Counter samples;
+    Counter padded;
+    Histogram queue, compute, total;
+  };
+  std::string model, variant;
+  int64_t version = 0;
+  std::unique_ptr<PerFront[]> fronts;
+  std::atomic<uint64_t> loads{0}, failed_loads{0}, unloads{0};  // by the loader
+  std::atomic<uint64_t> resident_bytes{0};                      // reserved for it; 0 while it is absent
+};
+
+// Owns the stats of everything that was ever served, so that counters never fall back.
+class Metrics {
+ public:
+  explicit Metrics(uint32_t fronts) : fronts_(fronts) {}
+  ModelStats* model(const std::string& name);
+  VariantStats* variant(const std::string& model, int64_t version, const std::string& variant);
+  ModelStats& unknown() { return *model(""); }  // requests for models that are not served
+
+  struct Gauges {
+    uint64_t memory_limit, memory_base, memory_reserved;
+    std::vector<uint32_t> lane_waiting;
+    bool ready;
+    uint64_t process_resident;
+  };
+  std::string text(const Gauges& gauges) const;
+
+ private:
+  const uint32_t fronts_;
+  mutable std::mutex mutex_;  // of the maps; the request path holds pointers into them
+  std::map<std::string, std::unique_ptr<ModelStats>> models_;
+  std::map<std::tuple<std::string, int64_t, std::string>, std::unique_ptr<VariantStats>> variants_;
+};
+
+}  // namespace verge::runtime

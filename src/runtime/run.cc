@@ -1,0 +1,43 @@
+#include "runtime/run.h"
+
+#include <cstdlib>
+
+namespace verge::runtime {
+
+Buffer::~Buffer() { std::free(data_); }
+
+std::byte* Buffer::ensure(size_t bytes, size_t alignment) {
+  if (alignment < 64) alignment = 64;
+  if (data_ != nullptr && bytes <= capacity_ && alignment <= alignment_) return data_;
+  if (bytes > (size_t{1} << 40)) return nullptr;
+  const size_t rounded = (bytes + alignment - 1) / alignment * alignment + (bytes == 0 ? alignment : 0);
+  std::free(data_);
+  data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+  capacity_ = data_ == nullptr ? 0 : rounded;
+  alignment_ = alignment;
+  return data_;
+}
+
+void Run::release_engine_outputs() {
+  for (verge_tensor& t : engine_outputs) {
+    if (t.release != nullptr) t.release(t.owner);
+    t.release = nullptr;
+    t.owner = nullptr;
+    t.data = nullptr;
+  }
+}
+
+size_t Run::kept_bytes() const {
+  size_t n = 0;
+  for (const auto& b : aligned) n += b.capacity();
+  for (const auto& b : gathered) n += b.capacity();
+  for (const auto& b : lent) n += b.capacity();
+  for (const auto& s : before) n += s.a.data.capacity() + s.b.data.capacity();
+  for (const auto& s : after) n += s.a.data.capacity() + s.b.data.capacity();
+  for (const auto& v : blobs) n += v.capacity();
+  for (const auto& v : wire) n += v.capacity();
+  for (const auto& v : offsets) n += v.capacity() * sizeof(uint64_t);
+  return n;
+}
+
+}  // namespace verge::runtime

@@ -1,0 +1,81 @@
+// One request on its way through a variant, with all the memory that it needs on the way. Pooled by the front that made it, so that in the
+// steady state a request makes no heap call.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/status.h"
+#include "core/tensor.h"
+#include "runtime/api.h"
+#include "runtime/metrics.h"
+#include "transform/chain.h"
+#include "verge/engine.h"
+
+namespace verge::runtime {
+
+class FrontImpl;
+struct Resident;
+struct ServedVersion;
+struct TableHold;
+
+// Aligned memory that only grows.
+class Buffer {
+ public:
+  Buffer() = default;
+  ~Buffer();
+  Buffer(Buffer&& o) noexcept : data_(o.data_), capacity_(o.capacity_), alignment_(o.alignment_) { o.data_ = nullptr, o.capacity_ = 0; }
+  Buffer& operator=(Buffer&&) = delete;
+  // At least `bytes` at a multiple of `alignment` (a power of two); the content is not kept. nullptr when memory is short.
+  std::byte* ensure(size_t bytes, size_t alignment);
+  const std::byte* data() const { return data_; }
+  size_t capacity() const { return capacity_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t capacity_ = 0;
+  size_t alignment_ = 0;
+};
+
+struct Run {
+  Run* next = nullptr;
+  Request* request = nullptr;
+  FrontImpl* front = nullptr;
+  TableHold* hold = nullptr;  // keeps `version` and `resident` alive until the answer is written
+  const ServedVersion* version = nullptr;
+  const Resident* resident = nullptr;
+  ModelStats* stats = nullptr;
+  uint32_t variant = 0;       // index in the version's manifest
+  uint32_t lane = 0;
+  uint64_t load_attempts = 0; // of a run that waits for its variant: how many loads had failed when it began to wait
+  int64_t batch = 1;          // samples; 1 where the model has no batch axis
+
+  Status status;
+  Reason reason = Reason::kEngine;  // where status is not ok
+  uint64_t queued_ns = 0, started_ns = 0, finished_ns = 0;
+  uint64_t padded = 0;  // samples of padding that the engine computed
+
+  std::vector<uint32_t> inputs;    // served input -> index in request->inputs
+  std::vector<uint32_t> wanted;    // served outputs, in the order of the answer
+  std::vector<Buffer> aligned;     // served inputs that had to be copied to an aligned place
+  std::vector<transform::Chain::Scratch> before, after;  // of the chains of served inputs and outputs
+  std::vector<TensorView> network_inputs, network_outputs;
+
+  std::vector<verge_tensor> engine_inputs, engine_outputs;  // in the artifact's order
+  std::vector<Buffer> gathered;                  // artifact inputs: padded or aligned
+  std::vector<Buffer> lent;                      // artifact outputs: lent to the engine, or assembled
+  std::vector<std::vector<uint64_t>> offsets;    // of BYTES inputs
+  std::vector<std::vector<std::byte>> blobs;     // of BYTES inputs
+  std::vector<std::vector<std::byte>> wire;      // of BYTES outputs
+
+  size_t kept = 0;  // kept_bytes() while it is pooled
+
+  // Gives back tensors that the engine owns. Idempotent.
+  void release_engine_outputs();
+  // Bytes of memory that this run keeps for the next request.
+  size_t kept_bytes() const;
+};
+
+}  // namespace verge::runtime

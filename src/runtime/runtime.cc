@@ -1,0 +1,145 @@
+#include <utility>
+
+#include "os/process.h"
+#include "runtime/front.h"
+#include "runtime/loader.h"
+
+namespace verge::runtime {
+namespace {
+
+class RuntimeImpl final : public ServerRuntime {
+ public:
+  explicit RuntimeImpl(RuntimeOptions options) : shared_(std::move(options)) {
+    for (uint32_t i = 0; i < shared_.options.lanes.size(); ++i) {
+      shared_.lanes.push_back(std::make_unique<Lane>(i, shared_.options.lanes[i], [](Run* run) {
+        FrontImpl::serve(*run);
+        run->front->finished(run);
+      }));
+    }
+    loader_ = std::make_unique<Loader>(shared_, [this](std::shared_ptr<const Table> table) { publish(std::move(table)); });
+    shared_.request_load = [this](std::shared_ptr<const ServedVersion> v, uint32_t variant) { loader_->request_load(std::move(v), variant); };
+    for (auto& lane : shared_.lanes) lane->start();
+  }
+
+  ~RuntimeImpl() override {
+    loader_.reset();
+    shared_.lanes.clear();
+  }
+
+  std::unique_ptr<Front> make_front(std::function<void()> wake) override {
+    std::lock_guard lock(fronts_mutex_);
+    auto front = std::make_unique<Handle>(*this, shared_, static_cast<uint32_t>(made_++ % shared_.options.fronts), std::move(wake), loader_->table());
+    fronts_.push_back(&front->impl);
+    return front;
+  }
+
+  void infer(Front& front, Request& request) override { static_cast<Handle&>(front).impl.infer(request); }
+
+  bool live() const override { return true; }
+  bool ready() const override { return !preparing_.load(std::memory_order_relaxed) && loader_->ready(); }
+
+  Result<bool> model_ready(Front& front, std::string_view name, int64_t version) const override {
+    VERGE_ASSIGN(const auto found, find(front, name, version));
+    const VersionEntry& v = *found.second;
+    return v.default_variant >= 0 && v.variants[static_cast<size_t>(v.default_variant)].state == policy::VariantState::kResident;
+  }
+
+  Result<ModelDoc> model_doc(Front& front, std::string_view name, int64_t version) const override {
+    VERGE_ASSIGN(const auto found, find(front, name, version));
+    return describe(*found.first, *found.second);
+  }
+
+  std::string metrics_text() const override {
+    Metrics::Gauges g{};
+    loader_->memory(g.memory_limit, g.memory_base, g.memory_reserved);
+    for (const auto& lane : shared_.lanes) g.lane_waiting.push_back(lane->waiting());
+    g.ready = ready();
+    g.process_resident = os::resident_bytes();
+    return shared_.metrics.text(g);
+  }
+
+  void begin_drain(std::function<void()> drained) override {
+    std::lock_guard lock(fronts_mutex_);
+    if (fronts_.empty()) return drained();
+    auto left = std::make_shared<std::atomic<size_t>>(fronts_.size());
+    auto all = std::make_shared<std::function<void()>>(std::move(drained));
+    for (FrontImpl* front : fronts_) {
+      front->post([front, left, all] {
+        front->begin_drain([left, all] {
+          if (left->fetch_sub(1, std::memory_order_acq_rel) == 1) (*all)();
+        });
+      });
+    }
+  }
+
+  void serve(std::shared_ptr<const ModelSource> source) override { loader_->serve(std::move(source)); }
+  void retire(std::string name, int64_t version) override { loader_->retire(std::move(name), version); }
+  void set_preparing(bool preparing) override { preparing_.store(preparing, std::memory_order_relaxed); }
+  void settle() override { loader_->settle(); }
+
+  std::vector<VariantReport> variants() const override {
+    std::vector<VariantReport> out;
+    const auto table = loader_->table();
+    for (const auto& [name, model] : table->models) {
+      for (const auto& [number, version] : model.versions) {
+        for (size_t v = 0; v < version->variants.size(); ++v) {
+          const VariantEntry& entry = version->variants[v];
+          out.push_back({name, number, version->source->manifest.variants[v].id, std::string(policy::state_name(entry.state)), entry.last_error.message()});
+        }
+      }
+    }
+    return out;
+  }
+
+ private:
+  // What a front thread owns; the runtime forgets it when it is destroyed.
+  struct Handle final : Front {
+    Handle(RuntimeImpl& r, Shared& shared, uint32_t index, std::function<void()> wake, std::shared_ptr<const Table> table)
+        : owner(r), impl(shared, index, std::move(wake), std::move(table)) {}
+    ~Handle() override {
+      std::lock_guard lock(owner.fronts_mutex_);
+      std::erase(owner.fronts_, &impl);
+    }
+    void drain() override { impl.drain(); }
+    void post(std::function<void()> fn) override { impl.post(std::move(fn)); }
+    RuntimeImpl& owner;
+    FrontImpl impl;
+  };
+
+  void publish(std::shared_ptr<const Table> table) {
+    std::lock_guard lock(fronts_mutex_);
+    for (FrontImpl* front : fronts_) front->post([front, table] { front->set_table(table); });
+  }
+
+  Result<std::pair<const ModelEntry*, const VersionEntry*>> find(Front& front, std::string_view name, int64_t version) const {
+    const Table& table = static_cast<Handle&>(front).impl.table();
+    const auto model = table.models.find(name);
+    if (model == table.models.end()) return not_found("there is no model '" + std::string(name.substr(0, 128)) + "'");
+    const VersionEntry* v = model->second.find(version);
+    if (v == nullptr) return not_found("model '" + model->first + "' has no version " + std::to_string(version));
+    return std::pair(&model->second, v);
+  }
+
+  Shared shared_;
+  std::mutex fronts_mutex_;  // the list of fronts; not on the request path
+  std::vector<FrontImpl*> fronts_;
+  uint64_t made_ = 0;
+  std::atomic<bool> preparing_{false};
+  std::unique_ptr<Loader> loader_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ServerRuntime>> make_runtime(RuntimeOptions options) {
+  if (options.catalog == nullptr) return internal_error("a runtime needs an engine catalog");
+  if (options.fronts < 1 || options.fronts > kMostFronts) {
+    return invalid_argument("fronts: " + std::to_string(options.fronts) + " is not between 1 and " + std::to_string(kMostFronts));
+  }
+  if (options.lanes.size() > kMostFronts) {
+    return invalid_argument("lanes: " + std::to_string(options.lanes.size()) + " are more than " + std::to_string(kMostFronts));
+  }
+  if (options.queue_limit < 1) return invalid_argument("queue limit: it must be at least 1");
+  return std::unique_ptr<ServerRuntime>(std::make_unique<RuntimeImpl>(std::move(options)));
+}
+
+}  // namespace verge::runtime

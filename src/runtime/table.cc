@@ -1,0 +1,168 @@
+#include "runtime/table.h"
+
+#include <algorithm>
+
+namespace verge::runtime {
+namespace {
+
+int index_of(const std::vector<TensorSpec>& specs, std::string_view name) {
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].name == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+std::string names_of(const std::vector<TensorSpec>& specs) {
+  std::string out;
+  for (const TensorSpec& s : specs) out += (out.empty() ? "'" : ", '") + s.name + "'";
+  return out.empty() ? "none" : out;
+}
+
+// Whether every concrete shape of `from` fits `to`, as far as free dimensions let that be known.
+bool may_fit(const Shape& to, const Shape& from) {
+  if (to.rank() != from.rank()) return false;
+  for (int i = 0; i < to.rank(); ++i) {
+    if (to[i] >= 0 && from[i] >= 0 && to[i] != from[i]) return false;
+  }
+  return true;
+}
+
+std::string type_of(const TensorSpec& s) { return std::string(dtype_name(s.dtype)) + s.shape.to_string(); }
+
+}  // namespace
+
+Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> source) {
+  auto v = std::make_shared<ServedVersion>();
+  const Manifest& m = source->manifest;
+  const transform::Context context{source->labels};
+  std::vector<bool> fed(m.network.inputs.size(), false);
+  for (const ServedInput& in : m.inputs) {
+    const std::string where = "input '" + in.spec.name + "'";
+    const int target = index_of(m.network.inputs, in.feeds);
+    if (target < 0) return invalid_argument(where + " feeds '" + in.feeds + "', which the network does not take; it takes " + names_of(m.network.inputs));
+    if (fed[static_cast<size_t>(target)]) return invalid_argument(where + " feeds '" + in.feeds + "', which another input feeds already");
+    fed[static_cast<size_t>(target)] = true;
+    VERGE_ASSIGN(transform::Chain chain, transform::Chain::build(in.steps, in.spec, context, where));
+    const TensorSpec& want = m.network.inputs[static_cast<size_t>(target)];
+    if (chain.output().dtype != want.dtype || !may_fit(want.shape, chain.output().shape)) {
+      return invalid_argument(where + ": its steps end in " + type_of(chain.output()) + ", but the network's '" + want.name + "' takes " + type_of(want));
+    }
+    v->before.push_back(std::move(chain));
+    v->feeds.push_back(static_cast<uint32_t>(target));
+  }
+  for (size_t i = 0; i < fed.size(); ++i) {
+    if (!fed[i]) return invalid_argument("no served input feeds the network's '" + m.network.inputs[i].name + "'");
+  }
+  for (const ServedOutput& out : m.outputs) {
+    const std::string where = "output '" + out.spec.name + "'";
+    const int from = index_of(m.network.outputs, out.from);
+    if (from < 0) return invalid_argument(where + " comes from '" + out.from + "', which the network does not give; it gives " + names_of(m.network.outputs));
+    VERGE_ASSIGN(transform::Chain chain, transform::Chain::build(out.steps, m.network.outputs[static_cast<size_t>(from)], context, where));
+    if (chain.output().dtype != out.spec.dtype || !may_fit(out.spec.shape, chain.output().shape)) {
+      return invalid_argument(where + ": its steps end in " + type_of(chain.output()) + ", but it is declared as " + type_of(out.spec));
+    }
+    v->after.push_back(std::move(chain));
+    v->from.push_back(static_cast<uint32_t>(from));
+  }
+  v->source = std::move(source);
+  return v;
+}
+
+Result<Binding> bind(const Signature& network, const Signature& artifact, const std::map<std::string, std::string>& names) {
+  Binding b;
+  const auto artifact_name = [&](const std::string& network_name) -> const std::string& {
+    const auto it = names.find(network_name);
+    return it == names.end() ? network_name : it->second;
+  };
+  b.inputs.assign(artifact.inputs.size(), UINT32_MAX);
+  for (size_t n = 0; n < network.inputs.size(); ++n) {
+    const TensorSpec& spec = network.inputs[n];
+    const int a = index_of(artifact.inputs, artifact_name(spec.name));
+    if (a < 0) {
+      return failed_precondition("the artifact takes no '" + artifact_name(spec.name) + "'; it takes " + names_of(artifact.inputs));
+    }
+    const TensorSpec& has = artifact.inputs[static_cast<size_t>(a)];
+    if (has.dtype != spec.dtype || !may_fit(has.shape, spec.shape)) {
+      return failed_precondition("the artifact's input '" + has.name + "' is " + type_of(has) + " where the network's is " + type_of(spec));
+    }
+    b.inputs[static_cast<size_t>(a)] = static_cast<uint32_t>(n);
+  }
+  for (size_t a = 0; a < b.inputs.size(); ++a) {
+    if (b.inputs[a] == UINT32_MAX) return failed_precondition("nothing feeds the artifact's input '" + artifact.inputs[a].name + "'");
+  }
+  for (const TensorSpec& spec : network.outputs) {
+    const int a = index_of(artifact.outputs, artifact_name(spec.name));
+    if (a < 0) {
+      return failed_precondition("the artifact gives no '" + artifact_name(spec.name) + "'; it gives " + names_of(artifact.outputs));
+    }
+    const TensorSpec& has = artifact.outputs[static_cast<size_t>(a)];
+    if (has.dtype != spec.dtype || (has.shape.rank() != 0 && !may_fit(has.shape, spec.shape))) {
+      return failed_precondition("the artifact's output '" + has.name + "' is " + type_of(has) + " where the network's is " + type_of(spec));
+    }
+    b.outputs.push_back(static_cast<uint32_t>(a));
+  }
+  return b;
+}
+
+const VersionEntry* ModelEntry::find(int64_t version) const {
+  if (versions.empty()) return nullptr;
+  if (version == 0) return versions.rbegin()->second.get();
+  const auto it = versions.find(version);
+  return it == versions.end() ? nullptr : it->second.get();
+}
+
+std::string variant_names(const Manifest& manifest) {
+  std::string out;
+  for (const VariantSpec& v : manifest.variants) {
+    if (v.conversion == Conversion::kOk) out += (out.empty() ? "'" : ", '") + v.id + "'";
+  }
+  return out.empty() ? "none" : out;
+}
+
+ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
+  ModelDoc d;
+  d.name = version.source->name;
+  d.platform = "verge";
+  for (const auto& [number, entry] : model.versions) d.versions.push_back(number);
+  d.parameters = Json::object();
+  if (!version.broken.ok()) {
+    d.parameters["unavailable"] = version.broken.message();
+    return d;
+  }
+  const ModelSource& s = *version.source;
+  for (const ServedInput& in : s.manifest.inputs) d.inputs.push_back(in.spec);
+  for (const ServedOutput& out : s.manifest.outputs) d.outputs.push_back(out.spec);
+  if (version.default_variant >= 0) {
+    d.default_variant = s.manifest.variants[static_cast<size_t>(version.default_variant)].id;
+  } else {
+    d.parameters["unavailable"] = s.no_default;
+  }
+  Json variants = Json::array();
+  for (size_t i = 0; i < s.manifest.variants.size(); ++i) {
+    const VariantSpec& spec = s.manifest.variants[i];
+    const VariantEntry& entry = version.variants[i];
+    const VariantProfile* p = s.profile.variant(spec.id);
+    Json j = {{"id", spec.id}, {"engine", spec.engine}, {"precision", spec.precision}};
+    if (spec.conversion != Conversion::kOk) {
+      j["verdict"] = conversion_name(spec.conversion);
+      j["reason"] = spec.reason;
+    } else {
+      j["verdict"] = verdict_name(p == nullptr ? Verdict::kNotMeasured : p->verdict);
+      if (p != nullptr && !p->reason.empty()) j["reason"] = p->reason;
+      j["state"] = policy::state_name(entry.state);
+      if (!entry.last_error.ok()) j["load_error"] = entry.last_error.message();
+    }
+    if (p != nullptr) {
+      if (!p->executed_precision.empty()) j["executed_precision"] = p->executed_precision;
+      if (p->accuracy >= 0) j["accuracy"] = p->accuracy;
+      if (p->max_abs_diff >= 0) j["max_abs_diff"] = p->max_abs_diff;
+      if (const LatencyCell* c = p->cell(1, 1); c != nullptr && c->p50_us >= 0) j["p50_us"] = c->p50_us;
+      if (p->resident_bytes >= 0) j["resident_bytes"] = p->resident_bytes;
+    }
+    variants.push_back(std::move(j));
+  }
+  d.parameters["variants"] = std::move(variants);
+  return d;
+}
+
+}  // namespace verge::runtime

@@ -1,0 +1,86 @@
+// What is served, as fronts see it: immutable snapshots. The loader makes a new table at each change and sends it to every front; a front
+// reads its own pointer and takes no lock.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "policy/lifecycle.h"
+#include "runtime/metrics.h"
+#include "runtime/runtime.h"
+#include "transform/chain.h"
+
+namespace verge::runtime {
+
+// A version with its chains built and proved. Never changes.
+struct ServedVersion {
+  std::shared_ptr<const ModelSource> source;
+  std::vector<transform::Chain> before;  // a served input's way to the network
+  std::vector<uint32_t> feeds;           // served input -> network input
+  std::vector<transform::Chain> after;   // the network's way to a served output
+  std::vector<uint32_t> from;            // served output -> network output
+  std::vector<VariantStats*> variant_stats;  // as source->manifest.variants
+  const Manifest& manifest() const { return source->manifest; }
+};
+
+// Builds and proves the chains of a source that is not broken.
+Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> source);
+
+// How an artifact's tensors relate to the network's.
+struct Binding {
+  std::vector<uint32_t> inputs;   // artifact input -> network input
+  std::vector<uint32_t> outputs;  // network output -> artifact output
+};
+Result<Binding> bind(const Signature& network, const Signature& artifact, const std::map<std::string, std::string>& names);
+
+// A loaded and warm variant.
+struct Resident {
+  std::shared_ptr<engine::Model> model;
+  std::vector<std::unique_ptr<engine::Instance>> instances;  // one a lane
+  Binding binding;
+  bool lends_outputs = false;              // the engine writes into buffers of ours
+  std::vector<uint64_t> input_alignment;   // of artifact inputs, bytes
+  std::vector<uint64_t> output_alignment;  // of artifact outputs
+  uint64_t reserved_bytes = 0;
+  // Predicted time of one run by lane, 0: unknown. Written by whoever has the lane.
+  struct alignas(64) Prediction {
+    std::atomic<uint64_t> ns{0};
+  };
+  mutable std::unique_ptr<Prediction[]> predicted;
+};
+
+struct VariantEntry {
+  policy::VariantState state = policy::VariantState::kAbsent;
+  std::shared_ptr<const Resident> resident;  // set in kResident
+  uint64_t failed_loads = 0;
+  Status last_error;  // of the last load
+};
+
+struct VersionEntry {
+  std::shared_ptr<const ServedVersion> served;  // nullptr where it is broken
+  std::shared_ptr<const ModelSource> source;
+  ModelStats* stats = nullptr;
+  Status broken;
+  std::vector<VariantEntry> variants;  // as the manifest's
+  int default_variant = -1;
+};
+
+struct ModelEntry {
+  std::map<int64_t, std::shared_ptr<const VersionEntry>> versions;
+  const VersionEntry* find(int64_t version) const;  // 0: the latest
+};
+
+struct Table {
+  std::map<std::string, ModelEntry, std::less<>> models;
+};
+
+// What metadata says.
+ModelDoc describe(const ModelEntry& model, const VersionEntry& version);
+// "'a', 'b'": the variants of the manifest that a request may name.
+std::string variant_names(const Manifest& manifest);
+
+}  // namespace verge::runtime
