@@ -5,6 +5,7 @@
 #include <openvino/op/constant.hpp>
 #include <set>
 
+#include "common/onnx_facts.h"
 #include "openvino/openvino_engine.h"
 
 namespace verge_openvino {
@@ -87,25 +88,55 @@ void check_readable(const std::string& path, bool folder) {
   if (!folder && s.st_size == 0) fail(VERGE_DATA_LOSS, path + ": the file is empty");
 }
 
+std::string first_bytes(const std::string& path, size_t n) {
+  std::ifstream in(path, std::ios::binary);
+  std::string bytes(n, '\0');
+  in.read(bytes.data(), static_cast<std::streamsize>(n));
+  bytes.resize(static_cast<size_t>(std::max<std::streamsize>(in.gcount(), 0)));
+  return bytes;
+}
+
+// OpenVINO offers a file to every reader it has; one that is not what the artifact says is refused before.
+void check_content(const std::string& path, const std::string& format) {
+  if (format == "openvino-ir") {
+    if (first_bytes(path, 512).find('<') == std::string::npos) fail(VERGE_DATA_LOSS, path + ": is no OpenVINO IR, whose first file is XML");
+  } else if (format == "onnx") {
+    verge_plugin::read_onnx_facts(path);
+  } else if (format == "tflite") {
+    std::string head = first_bytes(path, 8);
+    if (head.size() < 8 || head.substr(4) != "TFL3") fail(VERGE_DATA_LOSS, path + ": is no TFLite file, or is damaged or cut off");
+  } else if (format == "saved_model") {
+    struct stat s;
+    if (stat((path + "/saved_model.pb").c_str(), &s) != 0 || !S_ISREG(s.st_mode)) {
+      fail(VERGE_NOT_FOUND, path + ": holds no saved_model.pb");
+    }
+  }
+}
+
 std::shared_ptr<ov::Model> read(verge_engine& engine, const std::string& path, const std::string& format) {
   check_readable(path, format == "saved_model");
-  std::shared_ptr<ov::Model> network;
+  check_content(path, format);
+  std::string weights;
   if (format == "openvino-ir") {
-    constexpr std::string_view kExtension = ".xml";
-    if (path.size() <= kExtension.size() || path.compare(path.size() - kExtension.size(), kExtension.size(), kExtension) != 0) {
-      invalid(path + ": the .xml file of an OpenVINO IR is expected");
-    }
-    std::string weights = path.substr(0, path.size() - kExtension.size()) + ".bin";
+    size_t dot = path.rfind('.');
     struct stat s;
-    network = engine.core.read_model(path, stat(weights.c_str(), &s) == 0 ? weights : "");
-  } else {
-    network = engine.core.read_model(path);
+    std::string beside = (dot == std::string::npos ? path : path.substr(0, dot)) + ".bin";
+    if (stat(beside.c_str(), &s) == 0) weights = beside;
+  }
+  std::shared_ptr<ov::Model> network;
+  try {
+    network = engine.core.read_model(path, weights);
+  } catch (const std::exception& e) {
+    if (format == "tflite" && std::string_view(e.what()).find("VARIANT") != std::string_view::npos) {
+      fail(VERGE_UNIMPLEMENTED, path + ": OpenVINO does not read TFLite files with TensorList operators (a loop over variant tensors): convert "
+                                       "from the SavedModel, or unroll the loop");
+    }
+    throw;
   }
   if (!network) invalid(path + ": no network was read");
   return network;
 }
 
-// Which file formats go to which reader is decided by content, but a file of one format must not pass under another's name.
 void check_format(const std::string& format, const char* signature) {
   for (const char* known : {"openvino-ir", "onnx", "tflite", "saved_model", "openvino-blob"}) {
     if (format != known) continue;

@@ -98,6 +98,8 @@ Result<std::shared_ptr<Model>> Engine::load(const LoadSpec& spec) {
   if (info->executed_precision) model->executed_precision_ = info->executed_precision;
   if (info->executed_precision_source) model->executed_precision_source_ = info->executed_precision_source;
   model->weight_bytes_ = info->weight_bytes;
+  // Reading a file leaves free pages behind, often as much as the model itself.
+  trim_memory();
   return model;
 }
 
