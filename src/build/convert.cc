@@ -1,5 +1,7 @@
 #include "build/convert.h"
 
+#include <algorithm>
+
 #include "os/files.h"
 
 namespace verge::build {
@@ -91,6 +93,7 @@ Result<Inspected> Toolchain::inspect(const std::string& source, const std::strin
   Inspected out;
   out.signature_name = r.str("signature_name", std::string());
   out.has_loop = r.boolean("has_loop", false);
+  out.fixed_batch = std::clamp<int64_t>(r.integer("fixed_batch", 0), 0, 65536);
   out.precision = r.str("precision", std::string());
   out.reference = r.str("reference", std::string());
   out.notes = r.strings("notes");

@@ -27,7 +27,8 @@ struct Inspected {
   std::string signature_name;
   Signature signature;
   bool has_loop = false;
-  std::string precision;  // of the source's own weights, where the tool chain says
+  int64_t fixed_batch = 0;  // that the source's file is bound to; 0: any
+  std::string precision;    // of the source's own weights, where the tool chain says
   std::string reference;  // "tensorflow 2.21.0"
   std::vector<std::string> notes;
 };

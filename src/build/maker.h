@@ -1,0 +1,103 @@
+// Makes the content of a package in a staging folder: inspect → prove the served signature → samples → convert, verifying what is finished
+// at the same time → measure. Fills in a manifest and a profile; publishing is build.cc's.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "build/build.h"
+#include "build/build_key.h"
+#include "build/convert.h"
+#include "build/infer.h"
+#include "build/pool.h"
+#include "build/progress.h"
+#include "build/publish.h"
+#include "build/recipe.h"
+#include "build/samples.h"
+#include "build/served.h"
+#include "build/targets.h"
+#include "build/verify.h"
+#include "core/manifest.h"
+#include "core/profile.h"
+#include "engine/catalog.h"
+#include "package/package.h"
+
+namespace verge::build {
+
+struct MakeContext {
+  const BuildOptions& options;
+  const Recipe& recipe;
+  const Source& source;
+  const KeyParts& key;
+  const Device& device;
+  engine::Catalog& catalog;
+  ToolchainOptions toolchain;  // argv empty: not installed
+  std::vector<std::string> labels;
+  std::optional<package::Package> previous;  // the latest version, whose artifacts may be taken over
+  Progress& progress;
+};
+
+class Maker {
+ public:
+  Maker(const MakeContext& context, const Staging& staging);
+
+  // Each in this order. A Status ends the build, except kCancelled from the last two: what is finished by then is usable.
+  Status inspect();
+  Status prepare_samples();
+  Status make_variants();
+  Status measure();
+
+  package::Package& package() { return package_; }
+  Profile& profile() { return profile_; }
+  // Whether the tool chain ended before its time: the build is then worth repeating.
+  bool cut_short() const { return cut_short_; }
+
+ private:
+  // inspect
+  Status inspect_with_engine();
+  Status start_toolchain();
+  // prepare_samples
+  Result<std::optional<data::Dataset>> load(const std::optional<data::DatasetSpec>& spec, const char* field);
+  Status settle_metric(const data::Dataset& evaluation);
+  // make_variants
+  Status take_source_artifact();
+  void take_over_previous(std::vector<ConversionTarget>& wanted);
+  Status convert(std::vector<ConversionTarget> wanted);
+  Status read_events(std::vector<ConversionTarget>& remaining, std::string& current);
+  Status on_artifact(const ConvertEvent& event);
+  Status on_reference(const ConvertEvent& event);
+  Status reference_from_engine();
+  Status set_reference(std::map<std::string, Tensor> golden, std::map<std::string, Tensor> evaluation);
+  Result<std::string> add_artifact(const std::string& dir, Artifact artifact, bool copy);
+  void mark(const std::string& conversion_id, Conversion conversion, const std::string& reason, const std::string& log);
+  void converted(size_t target, const std::vector<std::string>& artifacts, const std::map<std::string, std::string>& names);
+  void verify_later(size_t target);
+  void verify(size_t target);
+  VariantSpec& variant(size_t target) { return package_.manifest.variants[target]; }
+
+  const MakeContext& c_;
+  std::string package_dir_, work_, logs_;
+  std::unique_ptr<Toolchain> toolchain_;
+  Inspected inspected_;
+  int64_t fixed_batch_ = 0;  // of the source's file
+  Served served_;
+  std::vector<Target> targets_;  // variants and profile entries have the same indices
+  NetworkSamples golden_;
+  std::string golden_source_;
+  SampleFiles files_;
+  bool real_samples_ = false;
+  Reference reference_;
+  bool have_reference_ = false;
+  bool cut_short_ = false;
+  std::vector<size_t> waiting_;  // targets whose artifacts are there before the reference is
+  std::unique_ptr<TaskPool> pool_;
+  std::mutex mutex_;             // guards profile_ while the pool works
+  package::Package package_;
+  Profile profile_;
+};
+
+}  // namespace verge::build
