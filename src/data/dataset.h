@@ -31,13 +31,16 @@ struct Dataset {
   std::map<std::string, Tensor> inputs;  // BYTES tensors for encoded images
   Tensor labels;                         // INT64 [n] class ids, or FP32/FP64 [n, …] targets; empty if there are none
   int64_t samples = 0;
-  // Stable identity of each sample (file digest or content digest with index), for the proof that sets do not overlap and for build keys.
+  // Identity of each sample: the SHA-256 of its bytes as served, whatever file they came from. Sets overlap where they share an id.
   std::vector<std::string> ids;
+  std::string digest;       // SHA-256 of all samples in order and of their labels, for build keys
   std::string description;  // "test1000-images.uint8 200-999"
 };
 
+// Reads samples first … last (at most max_samples of them) of the files that `spec` names, and nothing of what it skips stays in memory.
 // `inputs` are the served inputs, so that one array goes to the right one and its type and shape are checked. `label_names` maps text labels
-// and folder names to ids. max_samples < 0: all.
+// and folder names to ids. max_samples < 0: all. Values of another numeric type than the input's are converted where each of them survives
+// (FP64 may round to FP32); axes of size 1 may be missing or too many. docs/datasets.md has the rules of each format.
 Result<Dataset> load_dataset(const DatasetSpec& spec, const std::vector<TensorSpec>& inputs, const std::vector<std::string>& label_names,
                              int64_t max_samples);
 
