@@ -77,8 +77,12 @@ Result<KeyParts> key_parts(const Recipe& recipe, const Source& source, const std
   key.source_kind = source.kind;
   key.recipe = normalised_recipe(recipe);
   key.labels_sha256 = labels_text.empty() ? "" : os::sha256_hex(labels_text);
-  if (recipe.calibration) VERGE_ASSIGN(key.calibration, dataset_identity(*recipe.calibration));
-  if (recipe.evaluation) VERGE_ASSIGN(key.evaluation, dataset_identity(*recipe.evaluation));
+  if (recipe.calibration) {
+    VERGE_ASSIGN(key.calibration, dataset_identity(*recipe.calibration));
+  }
+  if (recipe.evaluation) {
+    VERGE_ASSIGN(key.evaluation, dataset_identity(*recipe.evaluation));
+  }
   VERGE_ASSIGN(key.toolchain, toolchain_identity());
   for (const engine::Descriptor& d : catalog.descriptors()) {
     if (d.unavailable.empty()) key.engines.push_back(d.name);

@@ -26,7 +26,7 @@ inline constexpr uint64_t kMaxSampleBytes = uint64_t{4} << 30;
 
 Result<NetworkSamples> run_chains(const Served& served, const data::Dataset& dataset);
 
-// An error naming the samples that stand in both sets, by identity or by content.
+// An error naming the samples that stand in both sets; ids are digests of content.
 Status prove_apart(const data::Dataset& calibration, const data::Dataset& evaluation);
 
 // Deterministic values within what a tensor of that type usually holds; for numeric comparison only, never for accuracy or calibration.

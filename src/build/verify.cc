@@ -65,22 +65,7 @@ void reject(VariantProfile& p, std::string reason) {
 
 // Scores of several classes, one vector a sample.
 bool is_score_vector(const Tensor& t) {
-  return t.dtype != DType::kBytes && t.shape.rank() >= 2 && t.shape[0] > 0 && t.shape.elements() / t.shape[0] >= 2 && t.shape.rank() <= 2;
-}
-
-double class_agreement(const Tensor& got, const Tensor& want) {
-  int64_t n = want.shape[0], width = want.shape.elements() / n, same = 0;
-  auto best = [&](const Tensor& t, int64_t row) {
-    int64_t top = 0;
-    double top_value = -INFINITY;
-    for (int64_t i = 0; i < width; ++i) {
-      double v = element_as_double(t.view(), static_cast<size_t>(row * width + i));
-      if (v > top_value) top = i, top_value = v;
-    }
-    return top;
-  };
-  for (int64_t row = 0; row < n; ++row) same += best(got, row) == best(want, row);
-  return static_cast<double>(same) / static_cast<double>(n);
+  return t.dtype != DType::kBytes && t.shape.rank() == 2 && t.shape[0] > 0 && t.shape[1] >= 2;
 }
 
 const TensorSpec* metric_output(const Reference& r) {
@@ -135,7 +120,7 @@ Result<double> accuracy_of(const Reference& r, const std::map<std::string, Tenso
   if (got == outputs.end() || want == r.outputs.end()) return not_found("output '" + spec->name + "' was not answered");
   Tensor real = real_values(got->second, *spec);
   Tensor reference = real_values(want->second, *spec);
-  return data::measure(r.metric, real.view(), r.labels.view(), reference.view());
+  return data::compute_metric(r.metric, real.view(), r.labels.view(), reference.view());
 }
 
 void judge(const Reference& r, const std::string& precision, const std::map<std::string, Tensor>& outputs, VariantProfile& p) {
@@ -183,9 +168,9 @@ void judge(const Reference& r, const std::string& precision, const std::map<std:
     const std::string& first = r.network.outputs[0].name;
     const Tensor& want = r.outputs.at(first);
     if (is_score_vector(want)) {
-      double agreement = class_agreement(outputs.at(first), want);
-      if (agreement < kLeastAgreement) {
-        return reject(p, "agrees with the reference's class on " + short_number(agreement) + " of the golden samples, at least " + short_number(kLeastAgreement) + " is wanted");
+      auto agreement = data::compute_metric({MetricKind::kAgreement, 5, {}}, outputs.at(first).view(), TensorView{}, want.view());
+      if (agreement.ok() && *agreement < kLeastAgreement) {
+        return reject(p, "agrees with the reference's class on " + short_number(*agreement) + " of the golden samples, at least " + short_number(kLeastAgreement) + " is wanted");
       }
     }
   }
