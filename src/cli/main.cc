@@ -1,10 +1,105 @@
+// The command line: one subcommand a capability. Parsing only; the capabilities do the work.
+#include <CLI/CLI.hpp>
+
 #include <cstdio>
-#include <string_view>
+#include <string>
 
+#include "build/build.h"
+#include "cli/commands.h"
+#include "cli/exit_codes.h"
 #include "engine/worker.h"
+#include "os/process.h"
 
-int main(int argc, char** argv) {
-  if (argc == 2 && std::string_view(argv[1]) == "worker") return verge::engine::worker_main();
-  std::fprintf(stderr, "verge: only the worker is linked so far\n");
-  return 2;
+namespace verge::cli {
+namespace {
+
+constexpr const char* kAbout =
+    "Verge turns one trained model into a set of measured variants (engine x precision x device),\n"
+    "proves their accuracy, packs them, and serves them.\n\n"
+    "  verge build model.h5 -o zoo        convert, verify, measure, pack\n"
+    "  verge report zoo/model             what came out\n"
+    "  verge serve zoo                    answer gRPC and REST clients on 127.0.0.1:8000";
+
+constexpr const char* kExitCodes =
+    "Exit codes: 0 done; 1 it ran and the answer is no (no variant is ok, a check failed); 2 wrong usage or input file;\n"
+    "3 something is missing here (engine, tool chain, disk, port); 130 interrupted.";
+
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;
+};
+
+Command add_build(CLI::App& root) {
+  auto* c = root.add_subcommand("build", "Turn a model into a package of verified, measured variants");
+  auto o = std::make_shared<build::BuildOptions>();
+  c->add_option("model", o->model, "SavedModel folder, .keras, .h5, .onnx, .tflite, OpenVINO .xml, or a model.yaml (see `verge schema model`)")
+      ->required();
+  c->add_option("-o,--output", o->zoo, "zoo: the folder that packages go into; made if absent")->required();
+  c->add_option("--name", o->name, "name of the model (default: from model.yaml or the file)");
+  c->add_option("--targets", o->targets, "variants to make, with '*' ('!' in front leaves out), e.g. --targets 'openvino-*' '!*-int8'");
+  c->add_flag("--thorough", o->thorough, "measure longer: at least 1,000 runs a cell");
+  c->add_flag("!--no-profile", o->profile, "verify only, do not measure");
+  c->add_option("--jobs", o->jobs, "variants verified at the same time while others convert")->check(CLI::Range(1, 64));
+  c->add_flag("-q,--quiet", o->quiet, "print errors only");
+  c->footer(std::string("Examples:\n  verge build saved_model/ -o zoo\n  verge build model.yaml -o zoo --targets 'litert-*' 'openvino-ir-*'\n\n"
+                        "A second build of an unchanged model converts nothing. Ctrl-C leaves a valid package.\n") + kExitCodes);
+  return {c, [o] {
+            return build::build_main(*o);
+          }};
 }
+
+Command add_profile(CLI::App& root) {
+  auto* c = root.add_subcommand("profile", "Verify and measure a package's variants on this device");
+  auto o = std::make_shared<build::ProfileOptions>();
+  c->add_option("package", o->package, "ZOO/NAME/VERSION, ZOO/NAME (its latest version), or a zoo with one model")->required();
+  c->add_option("--variants", o->variants, "only these, with '*'");
+  c->add_flag("--thorough", o->thorough, "measure longer: at least 1,000 runs a cell");
+  c->add_flag("-q,--quiet", o->quiet, "print errors only");
+  c->footer("The golden samples in the package prove each variant again in the engine that will serve it here.");
+  return {c, [o] {
+            return build::profile_main(*o);
+          }};
+}
+
+int run(int argc, char** argv) {
+  // Not in the help: only Verge itself starts workers.
+  if (argc == 2 && std::string_view(argv[1]) == "worker") return engine::worker_main();
+
+  CLI::App app{kAbout, "verge"};
+  app.require_subcommand(1);
+  app.footer(kExitCodes);
+  app.failure_message(CLI::FailureMessage::simple);
+  std::vector<Command> commands = {add_build(app), add_profile(app)};
+
+  bool json = false;
+  std::string path, what = "model";
+  auto plain = [&](const char* name, const char* help, std::function<int()> fn) {
+    auto* c = app.add_subcommand(name, help);
+    if (std::string_view(name) != "schema") c->add_flag("--json", json, "print JSON");
+    commands.push_back({c, std::move(fn)});
+    return c;
+  };
+  plain("models", "List the models of a zoo and what is ok on this device", [&] { return models_command(path, json); })
+      ->add_option("zoo", path, "folder of packages")
+      ->required();
+  plain("engines", "List the engines and what each can load", [&] { return engines_command(json); });
+  plain("doctor", "Say what is installed, what is missing and what to do", [&] { return doctor_command(json); });
+  plain("schema", "Print the JSON Schema of model.yaml or the configuration, or the table of transforms", [&] { return schema_command(what); })
+      ->add_option("what", what, "model, config or transforms")
+      ->check(CLI::IsMember({"model", "config", "transforms"}));
+  plain("version", "Print versions", [&] { return version_command(json); });
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kExitOk : kExitUsage;
+  }
+  for (const auto& c : commands)
+    if (c.app->parsed()) return c.run();
+  return kExitUsage;
+}
+
+}  // namespace
+}  // namespace verge::cli
+
+int main(int argc, char** argv) { return verge::cli::run(argc, argv); }
