@@ -21,6 +21,7 @@ endfunction()
 
 # verge_engine_plugin(NAME SOURCES a.cc … [DESCRIPTOR file.in]): plugins/libverge_engine_NAME.so and its descriptor.
 # In the descriptor, @VERGE_ENGINE_SEARCH@ is the folder of the engine's library on this machine; an install adds its own.
+# The tiny artifacts of its folder check/, for `verge engine check`, go to plugins/check/NAME.
 function(verge_engine_plugin name)
   cmake_parse_arguments(A "" "DESCRIPTOR" "SOURCES;DEPS" ${ARGN})
   add_library(verge_engine_${name} MODULE ${A_SOURCES})
@@ -31,4 +32,7 @@ function(verge_engine_plugin name)
     set(A_DESCRIPTOR ${name}.engine.json.in)
   endif()
   configure_file(${A_DESCRIPTOR} ${CMAKE_BINARY_DIR}/plugins/${name}.engine.json @ONLY)
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/check)
+    file(COPY ${CMAKE_CURRENT_SOURCE_DIR}/check/ DESTINATION ${CMAKE_BINARY_DIR}/plugins/check/${name} PATTERN "*.py" EXCLUDE)
+  endif()
 endfunction()

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/status.h"
@@ -32,6 +33,7 @@ struct Descriptor {
   std::vector<std::string> formats;     // what it loads: "openvino-ir", "onnx", …
   std::vector<std::string> precisions;  // what it may be asked to execute
   std::vector<LibraryNeed> libraries;
+  std::vector<std::pair<std::string, std::string>> check;  // tiny artifacts for the contract check: absolute path, format
   std::string unavailable;  // why the engine is disabled; empty if it can be loaded. Found out without loading anything
 };
 

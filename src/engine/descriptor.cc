@@ -94,6 +94,19 @@ Status fill(Descriptor& d, const std::string& path, const std::string& dir) {
       d.libraries.push_back(std::move(need));
     }
   }
+  if (const Json* check = r.find("check")) {
+    if (!check->is_array() || check->size() > 64) return invalid_argument(path + ": check: a list of at most 64 is expected");
+    for (const Json& item : *check) {
+      std::string where = path + ": check[" + std::to_string(d.check.size()) + "]";
+      if (!item.is_object()) return invalid_argument(where + ": an object is expected");
+      JsonReader cr(item, where);
+      std::string file = cr.str("file");
+      std::string format = cr.str("format");
+      VERGE_RETURN_IF_ERROR(cr.status());
+      if (!valid_relative_path(file)) return invalid_argument(where + ": file: a path below the plugin's folder is expected");
+      d.check.emplace_back(os::join(dir, file), format);
+    }
+  }
   if (d.abi_major != VERGE_ENGINE_ABI_MAJOR) {
     return failed_precondition("the plugin speaks engine interface " + std::to_string(abi) + ", this verge speaks " +
                                std::to_string(VERGE_ENGINE_ABI_MAJOR) + ": install a plugin built for it");
