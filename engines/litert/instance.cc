@@ -37,7 +37,7 @@ void Port::forget() {
   }
 }
 
-LrtTensorBuffer Port::bind(void* memory) {
+LrtTensorBuffer Port::bind(void* memory, size_t capacity) {
   for (Binding& b : bindings)
     if (b.buffer && b.memory == memory) return b.buffer;
   Binding& slot = bindings[next];
@@ -45,8 +45,8 @@ LrtTensorBuffer Port::bind(void* memory) {
   if (slot.buffer) api->DestroyTensorBuffer(slot.buffer);
   slot = {};
   LrtTensorBuffer buffer = nullptr;
-  const LrtStatus status = api->CreateTensorBufferFromHostMemory(&type, memory, bytes, nullptr, &buffer);
-  if (status != kLrtOk) ::verge_plugin::fail(VERGE_INTERNAL, std::string("LiteRT refuses a buffer of ") + std::to_string(bytes) + " bytes (" + lrt_status_name(status) + ")");
+  const LrtStatus status = api->CreateTensorBufferFromHostMemory(&type, memory, capacity, nullptr, &buffer);
+  if (status != kLrtOk) ::verge_plugin::fail(VERGE_INTERNAL, std::string("LiteRT refuses a buffer of ") + std::to_string(capacity) + " bytes (" + lrt_status_name(status) + ")");
   slot = {memory, buffer};
   return buffer;
 }
@@ -124,8 +124,8 @@ verge_instance::verge_instance(verge_model* owner, const verge_plugin::Placement
 }
 
 // The file for these inputs; all that have a batch axis must agree.
-size_t verge_instance::choose(const verge_tensor* inputs) const {
-  int64_t batch = -1;
+size_t verge_instance::choose(const verge_tensor* inputs, int64_t& batch) const {
+  batch = -1;
   for (size_t i = 0; i < model->inputs.size(); ++i) {
     const int axis = model->inputs[i].batch_axis;
     if (axis < 0) continue;
@@ -142,7 +142,7 @@ size_t verge_instance::choose(const verge_tensor* inputs) const {
   invalid("batch size " + std::to_string(batch) + " is not among the artifact's: " + known);
 }
 
-void verge_instance::shape(size_t f, const verge_tensor* inputs) {
+void verge_instance::shape(size_t f, const verge_tensor* inputs, int64_t batch) {
   auto& set = sets[f];
   bool same = set.shaped;
   for (size_t i = 0; same && i < model->inputs.size(); ++i) {
@@ -175,9 +175,16 @@ void verge_instance::shape(size_t f, const verge_tensor* inputs) {
   }
   const int status = api.GetCompiledModelOutputTensorLayouts(handle, signature, set.layouts.size(), set.layouts.data(), true);
   if (status != kLrtOk) compiled[f]->fail(VERGE_INVALID_ARGUMENT, "LiteRT cannot run these input shapes", status);
+  set.deferred = false;
   for (size_t i = 0; i < model->outputs.size(); ++i) {
     Port& port = *set.outputs[i];
     port.forget();
+    const verge_tensor_info& info = model->outputs[i];
+    if (info.batch_axis == 0 && batch > 0 && (set.layouts[i].rank != static_cast<unsigned>(info.rank) || set.layouts[i].dimensions[0] != batch)) {
+      set.deferred = true;
+      set.layouts[i].rank = static_cast<unsigned>(info.rank) & 0x7f;
+      for (int d = 0; d < info.rank; ++d) set.layouts[i].dimensions[d] = static_cast<int32_t>(d == 0 ? batch : info.dims[d]);
+    }
     port.type.layout = set.layouts[i];
     port.type.layout.has_strides = 0;
     int64_t dims[VERGE_MAX_RANK] = {};
@@ -187,8 +194,62 @@ void verge_instance::shape(size_t f, const verge_tensor* inputs) {
     const int64_t count = verge_plugin::element_count(dims, rank);
     if (count < 0) fail(VERGE_UNIMPLEMENTED, std::string("output '") + model->outputs[i].name + "' has a shape that depends on the data, which this engine does not serve");
     port.bytes = static_cast<size_t>(count) * verge_plugin::dtype_size(model->outputs[i].dtype);
+    port.most_bytes = std::max(port.most_bytes, port.bytes);
   }
   set.shaped = true;
+}
+
+void verge_instance::confirm_shapes(size_t f) {
+  auto& set = sets[f];
+  std::vector<LrtLayout> actual(set.layouts.size());
+  const int status = model->engine->api.GetCompiledModelOutputTensorLayouts(compiled[f]->handle(), model->files[f]->signature, actual.size(), actual.data(), false);
+  if (status != kLrtOk) compiled[f]->fail(VERGE_INTERNAL, "LiteRT does not tell the shapes of the outputs", status);
+  for (size_t i = 0; i < actual.size(); ++i) {
+    bool same = actual[i].rank == set.layouts[i].rank;
+    for (unsigned d = 0; same && d < actual[i].rank; ++d) same = actual[i].dimensions[d] == set.layouts[i].dimensions[d];
+    if (!same) fail(VERGE_UNIMPLEMENTED, std::string("output '") + model->outputs[i].name + "' has a shape that depends on the data, which this engine does not serve");
+  }
+}
+
+std::string verge_instance::probe(int64_t batch, bool accelerated) {
+  std::vector<AlignedBuffer> memory(model->inputs.size());
+  std::vector<verge_tensor> in(model->inputs.size()), out(model->outputs.size());
+  const auto& first = model->files[0]->graph();
+  for (size_t i = 0; i < in.size(); ++i) {
+    const verge_tensor_info& info = model->inputs[i];
+    in[i].size = sizeof(verge_tensor);
+    in[i].dtype = info.dtype;
+    in[i].rank = info.rank;
+    for (int d = 0; d < info.rank; ++d) {
+      const int32_t exported = first.tensors[static_cast<size_t>(first.inputs[i])].shape[static_cast<size_t>(d)];
+      in[i].dims[d] = info.batch_axis == d ? batch : info.dims[d] < 0 ? std::max(1, exported) : info.dims[d];
+    }
+    in[i].byte_size = static_cast<uint64_t>(verge_plugin::element_count(in[i].dims, in[i].rank)) * verge_plugin::dtype_size(info.dtype);
+    memory[i].reserve(in[i].byte_size);
+    in[i].data = memory[i].data;
+  }
+  try {
+    int64_t chosen = -1;
+    const size_t f = choose(in.data(), chosen);
+    shape(f, in.data(), chosen);
+    auto& set = sets[f];
+    if (accelerated && !set.deferred) return {};
+    constexpr unsigned char kUntouched = 0xA5;
+    for (const auto& port : set.outputs) {
+      port->own.reserve(port->most_bytes);
+      std::memset(port->own.data, kUntouched, port->bytes);
+    }
+    run(in.data(), static_cast<uint32_t>(in.size()), out.data(), static_cast<uint32_t>(out.size()));
+    for (size_t i = 0; i < out.size(); ++i) {
+      const auto* bytes = static_cast<const unsigned char*>(out[i].data);
+      bool touched = out[i].byte_size == 0;
+      for (uint64_t k = 0; k < out[i].byte_size && !touched; ++k) touched = bytes[k] != kUntouched;
+      if (!touched) return std::string("output '") + model->outputs[i].name + "' has a size that LiteRT decides while it runs, which this engine does not serve; convert with fixed shapes";
+    }
+  } catch (const verge_plugin::Error& e) {
+    return e.message;
+  }
+  return {};
 }
 
 void verge_instance::run(const verge_tensor* inputs, uint32_t input_count, verge_tensor* outputs, uint32_t output_count) {
@@ -196,8 +257,9 @@ void verge_instance::run(const verge_tensor* inputs, uint32_t input_count, verge
     invalid("the model has " + std::to_string(model->inputs.size()) + " inputs and " + std::to_string(model->outputs.size()) + " outputs, " +
             std::to_string(input_count) + " and " + std::to_string(output_count) + " were passed");
   for (uint32_t i = 0; i < input_count; ++i) verge_plugin::check_input(inputs[i], model->inputs[i]);
-  const size_t f = choose(inputs);
-  shape(f, inputs);
+  int64_t batch = -1;
+  const size_t f = choose(inputs, batch);
+  shape(f, inputs, batch);
   auto& set = sets[f];
 
   for (uint32_t i = 0; i < input_count; ++i) {
@@ -208,7 +270,7 @@ void verge_instance::run(const verge_tensor* inputs, uint32_t input_count, verge
       std::memcpy(port.own.data, memory, port.bytes);
       memory = port.own.data;
     }
-    set.input_buffers[i] = port.bind(memory);
+    set.input_buffers[i] = port.bind(memory, port.bytes);
   }
   for (uint32_t i = 0; i < output_count; ++i) {
     Port& port = *set.outputs[i];
@@ -222,12 +284,13 @@ void verge_instance::run(const verge_tensor* inputs, uint32_t input_count, verge
       set.output_buffers[i] = set.output_buffers[static_cast<size_t>(port.same_as_output)];
       continue;
     }
-    bool direct = port.lent && reinterpret_cast<uintptr_t>(outputs[i].data) % verge::litert::kLrtAlignment == 0;
+    bool direct = port.lent && !set.deferred && reinterpret_cast<uintptr_t>(outputs[i].data) % verge::litert::kLrtAlignment == 0;
     for (uint32_t k = 0; direct && k < input_count; ++k)
       direct = !verge::litert::overlap(outputs[i].data, port.bytes, inputs[k].data, inputs[k].byte_size);
-    if (!direct) port.own.reserve(port.bytes);
+    const size_t capacity = direct ? port.bytes : port.most_bytes;
+    if (!direct) port.own.reserve(capacity);
     port.target = direct ? outputs[i].data : port.own.data;
-    set.output_buffers[i] = port.bind(port.target);
+    set.output_buffers[i] = port.bind(port.target, capacity);
   }
 
   const auto& api = model->engine->api;
@@ -237,6 +300,7 @@ void verge_instance::run(const verge_tensor* inputs, uint32_t input_count, verge
     set.shaped = false;
     compiled[f]->fail(VERGE_INTERNAL, "LiteRT failed to run the model", status);
   }
+  if (set.deferred) confirm_shapes(f);
 
   for (uint32_t i = 0; i < output_count; ++i) {
     Port& port = *set.outputs[i];

@@ -30,6 +30,7 @@ struct Port {
   const LrtApi* api = nullptr;
   LrtRankedType type{};
   size_t bytes = 0;
+  size_t most_bytes = 0;  // at any shape so far
   std::array<Binding, 4> bindings{};
   size_t next = 0;
   AlignedBuffer own;
@@ -41,7 +42,7 @@ struct Port {
 
   ~Port();
   void forget();
-  LrtTensorBuffer bind(void* memory);
+  LrtTensorBuffer bind(void* memory, size_t capacity);
 };
 
 // The ports of one compiled file.
@@ -50,6 +51,9 @@ struct PortSet {
   std::vector<LrtTensorBuffer> input_buffers, output_buffers;
   std::vector<LrtLayout> layouts;
   bool shaped = false;
+  // LiteRT knows the outputs' shapes only after a run, `layouts` holds what they must be. Until then it checks buffers against the
+  // shapes of the run before.
+  bool deferred = false;
 };
 
 }  // namespace verge::litert
@@ -61,9 +65,12 @@ struct verge_instance {
 
   verge_instance(verge_model* owner, const verge_plugin::Placement& placement);
   void run(const verge_tensor* inputs, uint32_t input_count, verge_tensor* outputs, uint32_t output_count);
+  // Whether the model runs at this batch size and its outputs arrive where they are wanted. Does not run a graph that XNNPACK runs whole.
+  std::string probe(int64_t batch, bool accelerated);
   void preferred_buffer(bool is_output, uint32_t index, int64_t batch, verge_buffer_preference* out) const;
 
  private:
-  size_t choose(const verge_tensor* inputs) const;
-  void shape(size_t file, const verge_tensor* inputs);
+  size_t choose(const verge_tensor* inputs, int64_t& batch) const;
+  void shape(size_t file, const verge_tensor* inputs, int64_t batch);
+  void confirm_shapes(size_t file);
 };

@@ -1,4 +1,4 @@
-#include "model.h"
+#include "instance.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -71,7 +71,10 @@ void Compiled::fail(verge_code code, const std::string& what, LrtStatus status) 
   std::string message = what + " (" + lrt_status_name(status) + ")";
   char* text = nullptr;
   if (api_.CompiledModelGetErrorMessages(handle_, &text) == kLrtOk && text) {
-    if (*text) message += std::string(": ") + text;
+    if (std::strstr(text, "allocation_type =="))
+      message = "an output's size is decided while the model runs, and LiteRT then gives no access to it; convert with fixed shapes";
+    else if (*text)
+      message += std::string(": ") + text;
     std::free(text);
   }
   api_.CompiledModelClearErrors(handle_);
@@ -185,10 +188,26 @@ void verge_model::describe() {
   };
   const bool stated = files.size() > 1 || files[0]->batch > 0;
   if (!stated && leading(inputs, -1)) {
-    for (auto& t : inputs) t.batch_axis = 0;
-    prove_free_batch();
-    if (fixed_batches.empty()) return;
-  } else if (!stated) {
+    for (auto* list : {&inputs, &outputs}) {
+      for (verge_tensor_info& t : *list) {
+        if (t.rank < 1) continue;
+        t.dims[0] = -1;
+        t.batch_axis = 0;
+      }
+    }
+    return;
+  }
+  fix_batches(stated);
+}
+
+void verge_model::fix_batches(bool stated) {
+  const LoadedFile& first = *files[0];
+  auto leading = [](const std::vector<verge_tensor_info>& list, int64_t dim) {
+    for (const verge_tensor_info& t : list)
+      if (t.rank < 1 || t.dims[0] != dim) return false;
+    return !list.empty();
+  };
+  if (!stated) {
     // One file of fixed size: its leading dimension is the batch where all tensors agree on it.
     if (inputs.empty() || inputs[0].rank < 1 || !leading(inputs, inputs[0].dims[0]) || !leading(outputs, inputs[0].dims[0])) {
       fixed_batches = {1};
@@ -227,38 +246,36 @@ void verge_model::describe() {
   }
 }
 
-// Whether a file whose inputs have a free leading dimension really runs at another size: some have the size baked into a reshape.
-void verge_model::prove_free_batch() {
-  const Compiled& compiled = *spare[0];
-  const auto& api = engine->api;
-  const size_t signature = files[0]->signature;
-  std::vector<LrtLayout> layouts(outputs.size());
-  auto resize = [&](int batch) {
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      int dims[VERGE_MAX_RANK];
-      for (int d = 0; d < inputs[i].rank; ++d) dims[d] = d == 0 ? batch : static_cast<int>(std::max<int64_t>(1, inputs[i].dims[d]));
-      if (api.CompiledModelResizeInputTensor(compiled.handle(), signature, i, dims, static_cast<size_t>(inputs[i].rank)) != verge::litert::kLrtOk) return false;
-    }
-    return api.GetCompiledModelOutputTensorLayouts(compiled.handle(), signature, layouts.size(), layouts.data(), true) == verge::litert::kLrtOk;
+// Runs the spare once on zeros where LiteRT cannot say before a run what comes out. Some files whose inputs have a free leading dimension
+// have its size baked into a reshape; they stay at the size they were exported with. Some write outputs to memory of their own, which
+// cannot be fetched; they are refused.
+template <typename Compile>
+void verge_model::prove(bool accelerated, const Compile& compile) {
+  auto probe = [&](std::initializer_list<int64_t> batches) {
+    verge_instance instance(this, spare_placement);
+    std::string wrong;
+    for (int64_t batch : batches)
+      if (wrong.empty()) wrong = instance.probe(batch, accelerated);
+    spare = std::move(instance.compiled);
+    return wrong;
   };
-  auto batched = [&](int32_t batch) {
-    for (size_t i = 0; i < outputs.size(); ++i)
-      if (layouts[i].rank < 1 || layouts[i].dimensions[0] != batch) return false;
-    return true;
-  };
-  const bool free = resize(3) && batched(3) && resize(1) && batched(1);
-  if (free) {
-    for (auto& t : outputs) {
-      t.batch_axis = 0;
-      t.dims[0] = -1;
+  if (fixed_batches.empty()) {
+    if (probe({1, 3, 1}).empty()) return;
+    const auto& graph = files[0]->graph();
+    for (auto* list : {&inputs, &outputs}) {
+      const auto& tensors = list == &inputs ? graph.inputs : graph.outputs;
+      for (size_t i = 0; i < list->size(); ++i) {
+        verge_tensor_info& t = (*list)[i];
+        t.batch_axis = -1;
+        if (t.rank > 0) t.dims[0] = graph.tensors[static_cast<size_t>(tensors[i])].shape[0];
+      }
     }
-    return;
+    fix_batches(false);
+    spare.clear();
+    compile();
   }
-  // It stays at the size it was exported with.
-  const auto& graph = files[0]->graph();
-  files[0]->batch = graph.tensors[static_cast<size_t>(graph.inputs[0])].shape[0];
-  fixed_batches = {files[0]->batch};
-  spare.clear();
+  for (int64_t batch : fixed_batches)
+    if (std::string wrong = probe({batch}); !wrong.empty()) fail(VERGE_UNIMPLEMENTED, files[0]->path + ": " + wrong);
 }
 
 verge_model::verge_model(verge::litert::Engine* owner, const verge_artifact& artifact, const verge_plugin::Placement& placement) : engine(owner) {
@@ -280,11 +297,11 @@ verge_model::verge_model(verge::litert::Engine* owner, const verge_artifact& art
   };
   compile();
   describe();
-  if (spare.empty()) compile();
-  precision = verge::litert::executed_precision(files[0]->parsed);
   bool accelerated = false;
-  if (engine->api.CompiledModelIsFullyAccelerated(spare[0]->handle(), &accelerated) == verge::litert::kLrtOk)
-    precision.source += accelerated ? "; XNNPACK runs the whole graph" : "; XNNPACK runs a part, LiteRT's own kernels the rest";
+  if (engine->api.CompiledModelIsFullyAccelerated(spare[0]->handle(), &accelerated) != verge::litert::kLrtOk) accelerated = false;
+  prove(accelerated, compile);
+  precision = verge::litert::executed_precision(files[0]->parsed);
+  precision.source += accelerated ? "; XNNPACK runs the whole graph" : "; XNNPACK runs a part, LiteRT's own kernels the rest";
   // XNNPACK has packed its own copy of the weights.
   for (const auto& file : files) file->bytes->drop_pages();
   info.size = sizeof info;

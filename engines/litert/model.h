@@ -88,5 +88,7 @@ struct verge_model {
  private:
   void read_file(const verge_artifact_file& file, const char* signature);
   void describe();
-  void prove_free_batch();
+  void fix_batches(bool stated);
+  template <typename Compile>
+  void prove(bool accelerated, const Compile& compile);
 };

@@ -1,7 +1,10 @@
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
 #include "tflite_file.h"
+#include "tflite_operators.h"
 
 namespace verge::litert {
 namespace {
@@ -20,7 +23,11 @@ enum Op : int32_t {
   kSequenceLstm = 44,
   kBidirectionalRnn = 46,
   kBidirectionalLstm = 52,
+  kSplit = 49,
   kTransposeConv = 67,
+  kPack = 83,
+  kUnpack = 88,
+  kSplitV = 102,
   kIf = 118,
   kWhile = 119,
   kBatchMatmul = 126,
@@ -153,6 +160,90 @@ std::string check_order(const SubgraphDef& graph) {
   return {};
 }
 
+// The subgraphs an operator calls; -1 for those it does not.
+std::array<int64_t, 2> called(const OperatorDef& op) {
+  switch (op.code) {
+    case kIf: case kWhile: return {op.options ? op.options.scalar<int32_t>(0) : 0, op.options ? op.options.scalar<int32_t>(1) : 0};
+    case kCall: return {op.options ? static_cast<int64_t>(op.options.scalar<uint32_t>(0)) : 0, -1};
+    case kCallOnce: return {op.options ? op.options.scalar<int32_t>(0) : 0, -1};
+    case kStablehloWhile: return {op.options2 ? op.options2.scalar<int32_t>(0) : 0, op.options2 ? op.options2.scalar<int32_t>(1) : 0};
+    case kStablehloComposite: return {op.options2 ? op.options2.scalar<int32_t>(1) : 0, -1};
+    default: return {-1, -1};
+  }
+}
+
+// Whether the index inputs of an operator are one number (or two, for padding) for each dimension.
+bool describes_shape(int32_t code) {
+  switch (code) {
+    case 22: case 34: case 37: case 38: case 39: case 45: case 60: case 65: case 67: case 69: case 94: case 100: case 130: case 141: return true;
+    default: return false;
+  }
+}
+
+std::string check_forms(const TfliteFile& model, size_t index) {
+  const SubgraphDef& graph = model.subgraphs[index];
+  for (size_t i = 0; i < graph.operators.size(); ++i) {
+    const OperatorDef& op = graph.operators[i];
+    const OperatorForm form = operator_form(op.code);
+    const size_t ins = op.inputs.size(), outs = op.outputs.size();
+    if (ins < form.least_inputs || (form.most_inputs != kAny && ins > form.most_inputs) || outs < form.least_outputs ||
+        (form.most_outputs != kAny && outs > form.most_outputs))
+      return "has " + at(graph, i) + " with " + std::to_string(ins) + " inputs and " + std::to_string(outs) + " outputs";
+    for (size_t k = 0; k < ins; ++k) {
+      if (op.inputs[k] < 0) {
+        if (k < form.least_inputs) return "has " + at(graph, i) + " without its input " + std::to_string(k);
+        continue;
+      }
+      const TensorDef& t = graph.tensors[static_cast<size_t>(op.inputs[k])];
+      if (k < 32 && (form.index_inputs >> k & 1) && t.type != kInt32 && t.type != kInt64)
+        return "has " + at(graph, i) + " whose input " + std::to_string(k) + " is " + type_name(t.type) + " instead of an integer";
+      if (k < 32 && (form.index_inputs >> k & 1) && describes_shape(op.code) && elements(t.shape) > 2 * 8)
+        return "has " + at(graph, i) + " whose input " + std::to_string(k) + " describes more than 8 dimensions";
+    }
+    const auto same_shape = [&](size_t in, size_t out) {
+      return graph.tensors[static_cast<size_t>(op.inputs[in])].shape == graph.tensors[static_cast<size_t>(op.outputs[out])].shape;
+    };
+    if (op.code == kDequantize && !same_shape(0, 0)) return "has " + at(graph, i) + " that changes the shape";
+    const auto option = [&](uint32_t field) { return op.options ? op.options.scalar<int32_t>(field) : 0; };
+    if (op.code == kSplit && option(0) != static_cast<int64_t>(outs)) return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " splits";
+    if (op.code == kSplitV && option(0) != static_cast<int64_t>(outs)) return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " splits";
+    if (op.code == kUnpack && option(0) != static_cast<int64_t>(outs)) return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " parts";
+    if (op.code == kPack && option(0) != static_cast<int64_t>(ins)) return "has " + at(graph, i) + " with " + std::to_string(ins) + " inputs for " + std::to_string(option(0)) + " parts";
+    for (int64_t target : called(op)) {
+      if (target == -1) continue;
+      if (target < 0 || target >= static_cast<int64_t>(model.subgraphs.size())) return "has " + at(graph, i) + " that calls subgraph " + std::to_string(target);
+    }
+  }
+  return {};
+}
+
+// Whether calls lead back to where they came from, or deeper than any converter goes.
+bool calls_recur(const TfliteFile& model, size_t index, int depth, uint64_t& budget) {
+  if (depth > 32) return true;
+  for (const OperatorDef& op : model.subgraphs[index].operators) {
+    for (int64_t target : called(op)) {
+      if (target < 0) continue;
+      if (budget == 0) return true;
+      --budget;
+      if (calls_recur(model, static_cast<size_t>(target), depth + 1, budget)) return true;
+    }
+  }
+  return false;
+}
+
+// Whether a name can be shown: UTF-8 without control characters.
+bool is_text(std::string_view s) {
+  for (size_t i = 0; i < s.size();) {
+    const auto c = static_cast<unsigned char>(s[i]);
+    const size_t n = c < 0x80 ? 1 : (c >> 5) == 6 ? 2 : (c >> 4) == 14 ? 3 : (c >> 3) == 30 ? 4 : 0;
+    if (n == 0 || c < 0x20 || c == 0x7f || i + n > s.size()) return false;
+    for (size_t k = 1; k < n; ++k)
+      if ((static_cast<unsigned char>(s[i + k]) & 0xC0) != 0x80) return false;
+    i += n;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string check_tflite(const TfliteFile& model) {
@@ -163,7 +254,17 @@ std::string check_tflite(const TfliteFile& model) {
     for (size_t i = 0; i < graph.tensors.size(); ++i)
       if (std::string wrong = check_tensor(graph.tensors[i]); !wrong.empty())
         return where + "has tensor " + std::to_string(i) + " '" + std::string(graph.tensors[i].name.substr(0, 64)) + "' that " + wrong;
+    if (std::string wrong = check_forms(model, g); !wrong.empty()) return where + wrong;
     if (std::string wrong = check_order(graph); !wrong.empty()) return where + wrong;
+  }
+  uint64_t budget = 1 << 16;
+  for (size_t g = 0; g < model.subgraphs.size(); ++g)
+    if (calls_recur(model, g, 0, budget)) return "is damaged: its subgraphs call each other in a circle";
+  for (const SignatureDef& s : model.signatures) {
+    if (s.key.size() > 1024 || !is_text(s.key)) return "is damaged: the name of a signature is no text";
+    for (const auto* names : {&s.input_names, &s.output_names})
+      for (const std::string& name : *names)
+        if (name.size() > 1024 || !is_text(name)) return "is damaged: the name of an input or output is no text";
   }
   return {};
 }
