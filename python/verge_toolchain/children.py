@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import faulthandler
 import json
 import os
 import random
@@ -120,6 +121,7 @@ def _child(function, args, log: str, fd: int, parent: int) -> None:
         os.dup2(null, 0)
         os.dup2(out, 1)
         os.dup2(out, 2)
+        faulthandler.enable()  # a crash leaves the Python stack in the log
         fd = _move_above_standard(fd)
         os.closerange(3, fd)
         os.closerange(fd + 1, 4096)

@@ -47,11 +47,27 @@ def _convert(job: Job, full_integer: bool) -> Artifact:
             else:
                 converter.target_spec.supported_ops.append(tf.lite.OpsSet.TFLITE_BUILTINS)
         data = converter.convert()
+        _check_precision(job.precision, data)
         folder = job.folder(f"batch{batch}") if len(job.batches()) > 1 else job.folder()
         with open(os.path.join(folder, "model.tflite"), "wb") as f:
             f.write(named(data))
         files.append({"dir": folder, "entry": "model.tflite", "batch": batch})
     return Artifact(files, "tflite" if not full_integer else "edgetpu-tflite", f"tensorflow {tf.__version__}")
+
+
+# tflite.TensorType of the weights that a precision is about.
+_WEIGHTS = {"f16": 1, "dynamic": 9, "int8": 9}
+
+
+def _check_precision(precision: str, data: bytes) -> None:
+    """Small weights (below 1,024 elements) are not quantised; a file without any that were is the f32 file again."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if precision == "f32":
+        return
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    if not any(t.type == _WEIGHTS[precision] for g in model.subgraphs for t in g.tensors):
+        raise LeftOut(f"the converter found nothing to store as {precision}: the network's weights are too small, so the file is the f32 one")
 
 
 def _feed(calibration, batch: int):

@@ -11,6 +11,8 @@ from verge_toolchain.sources import Inspected
 
 # A protobuf message cannot pass 2 GB, and a frozen graph is one message.
 MAX_FROZEN_BYTES = 1_900_000_000
+# TensorList operators whose input of this number is the shape of an element.
+_ELEMENT_SHAPE = {"TensorListReserve": 0, "TensorListGetItem": 2, "TensorListStack": 1, "TensorListFromTensor": 1}
 _FUSION_HINTS = ("api_implements", "api_preferred_device", "_implements", "_reference")
 
 
@@ -82,16 +84,20 @@ def batch_shapes(inspected: Inspected, frozen: Frozen, batch: int) -> dict[str, 
     return shapes
 
 
-def to_function(frozen: Frozen, shapes: dict[str, list]):
-    """A ConcreteFunction of the frozen graph with the given input shapes."""
+def to_function(frozen: Frozen, shapes: dict[str, list], batch: int = 0):
+    """A ConcreteFunction of the frozen graph with the given input shapes, which are those of this batch (0: free)."""
     import tensorflow as tf
 
     names = list(frozen.inputs)
 
     def body(*args):
         given = dict(zip(names, args))
+        graph_def = without_shapes(frozen.graph_def)
+        if batch:
+            _fix_list_elements(graph_def, batch)
+            _rename_functions(graph_def, f"_batch{batch}")
         values = tf.graph_util.import_graph_def(
-            without_shapes(frozen.graph_def),
+            graph_def,
             input_map={frozen.inputs[n]: t for n, t in given.items()},
             return_elements=list(frozen.outputs.values()),
             name="",
@@ -115,6 +121,41 @@ def without_shapes(graph_def):
             if node.op in ("While", "StatelessWhile", "If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall") and "output_shapes" in node.attr:
                 del node.attr["output_shapes"]
     return copy
+
+
+def _fix_list_elements(graph_def, batch: int) -> None:
+    """Puts the batch where a loop's TensorLists say that the first dimension of their elements is free: TFLite has no lists of free shape. A
+    wrong guess cannot pass, since the shapes of what is stored in the list are known and checked against it."""
+    import tensorflow as tf
+
+    for nodes in [graph_def.node] + [f.node_def for f in graph_def.library.function]:
+        shapes, other_uses = set(), set()
+        for node in nodes:
+            for i, name in enumerate(node.input):
+                plain = name.lstrip("^").split(":")[0]
+                (shapes if _ELEMENT_SHAPE.get(node.op) == i else other_uses).add(plain)
+        for node in nodes:
+            if node.op == "Const" and node.name in shapes - other_uses:
+                value = tf.make_ndarray(node.attr["value"].tensor)
+                if value.ndim == 1 and value.size and value[0] == -1:
+                    fixed = value.copy()
+                    fixed[0] = batch
+                    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(fixed))
+
+
+def _rename_functions(graph_def, suffix: str) -> None:
+    """New names for changed functions: this process knows the unchanged ones already."""
+    names = {f.signature.name for f in graph_def.library.function}
+    for function in graph_def.library.function:
+        function.signature.name += suffix
+    for nodes in [graph_def.node] + [f.node_def for f in graph_def.library.function]:
+        for node in nodes:
+            if node.op in names:
+                node.op += suffix
+            for value in node.attr.values():
+                for called in [value.func, *value.list.func] if value.HasField("func") or value.HasField("list") else []:
+                    if called.name in names:
+                        called.name += suffix
 
 
 def save(function, inputs: list[str], folder: str) -> str:
@@ -152,4 +193,4 @@ def saved_model(inspected: Inspected, form: str, batch: int) -> str:
         return folder
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     frozen = for_form(inspected, form)
-    return save(to_function(frozen, batch_shapes(inspected, frozen, batch)), list(frozen.inputs), folder)
+    return save(to_function(frozen, batch_shapes(inspected, frozen, batch), batch), list(frozen.inputs), folder)
