@@ -1,0 +1,182 @@
+// One request of a client from its head to the last byte of its answer, whatever protocol it came by. Pooled by its front.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/bytes.h"
+#include "net/metrics.h"
+#include "net/model_infer_wire.h"
+#include "runtime/api.h"
+
+namespace verge::net {
+
+class Service;
+struct Call;
+
+// Where an answer goes: an HTTP/1.1 connection or an HTTP/2 session.
+class Transport {
+ public:
+  // Sends call.reply. The transport gives the call back to the front when the last byte is written. Front thread.
+  virtual void send_reply(Call* call) = 0;
+
+ protected:
+  ~Transport() = default;
+};
+
+enum class Method : uint8_t { kGet, kHead, kPost, kOther };
+
+// An answer. The body is the sequence of segments; those without external bytes lie in `text`.
+struct Reply {
+  int http_status = 200;
+  Code code = Code::kOk;         // gRPC's status, and what metrics count
+  ByteBuffer message;            // gRPC: percent-encoded grpc-message
+  ByteBuffer text;
+  std::vector<Segment> segments;
+  size_t body_bytes = 0;
+  std::string_view content_type;   // static text
+  std::string_view allow;          // static text; 405's Allow
+  int64_t json_bytes = -1;         // Inference-Header-Content-Length, where binary data follows the JSON
+  bool retry_after = false;
+  bool identity_only = false;      // gRPC: say which encodings are accepted
+
+  void clear() {
+    http_status = 200;
+    code = Code::kOk;
+    message.clear();
+    text.clear();
+    segments.clear();
+    body_bytes = 0;
+    content_type = allow = {};
+    json_bytes = -1;
+    retry_after = identity_only = false;
+  }
+  // Called when text and segments are complete.
+  void seal() {
+    body_bytes = 0;
+    for (const Segment& s : segments) body_bytes += s.size;
+  }
+  const char* bytes(const Segment& s) const {
+    return s.external ? reinterpret_cast<const char*>(s.external) : text.data() + s.offset;
+  }
+};
+
+// A requested output of a REST request; those of gRPC need no more than the name.
+struct WantedOutput {
+  std::string_view name;
+  bool binary = false;
+  bool binary_given = false;  // else the request's binary_data_output decides
+};
+
+struct Call {
+  Call(BlockPool& pool, LocalBudget& budget) : body(pool, budget), scratch(budget) {}
+
+  // --- head ---
+  Protocol protocol = Protocol::kHttp1;
+  Method method = Method::kOther;
+  bool is_grpc = false;
+  bool grpc_type_known = true;       // content-type is application/grpc or +proto
+  bool encoded = false;              // grpc-encoding or content-encoding other than identity
+  int64_t content_length = -1;       // -1: not given
+  int64_t json_bytes = -1;           // Inference-Header-Content-Length
+  std::string path;                  // with the query, as sent
+  std::string name;                  // decoded model name of a REST path, where it was percent-encoded
+  Status head_error;                 // a header that cannot be served; answered when the request is complete
+
+  // --- body ---
+  Body body;
+  Scratch scratch;
+
+  // --- work ---
+  runtime::Request request;
+  std::vector<WantedOutput> wanted;  // REST: as asked for, in order
+  bool binary_outputs = false;       // REST: where `wanted` does not say otherwise
+  bool in_runtime = false;
+  Reply reply;
+
+  // --- connection ---
+  Service* service = nullptr;
+  Transport* transport = nullptr;  // nullptr: the client has gone
+  size_t pool_index = 0;           // the front's; survives clear()
+  int32_t stream = 0;
+  Call* prev = nullptr;  // calls of one transport
+  Call* next = nullptr;
+
+  // --- HTTP/2 sending and receiving ---
+  uint32_t prefix_bytes = 0;  // of the gRPC message prefix, so far
+  unsigned char prefix[5] = {};
+  size_t message_bytes = 0;   // announced by the prefix
+  size_t header_bytes = 0;
+  bool answered = false;      // the reply has been handed to the transport
+  bool request_complete = false;
+  size_t sent_segment = 0;
+  size_t sent_offset = 0;
+  bool has_views = false;     // the write queue points into this call or its outputs
+
+  void clear();
+};
+
+inline void Call::clear() {
+  protocol = Protocol::kHttp1;
+  method = Method::kOther;
+  is_grpc = encoded = false;
+  grpc_type_known = true;
+  content_length = json_bytes = -1;
+  path.clear();
+  name.clear();
+  if (!head_error.ok()) head_error = {};
+  body.clear();
+  scratch.clear();
+  request.inputs.clear();
+  request.wanted_outputs.clear();
+  request.bounds = {};
+  request.model = request.id = {};
+  request.version = 0;
+  if (!request.status.ok()) request.status = {};
+  request.outputs.clear();
+  request.answered_model = request.answered_variant = {};
+  request.answered_version = 0;
+  request.queue_ns = request.compute_ns = 0;
+  request.cancelled.store(false, std::memory_order_relaxed);
+  request.next = nullptr;
+  wanted.clear();
+  binary_outputs = in_runtime = false;
+  reply.clear();
+  reply.text.shrink(size_t{64} << 10);
+  service = nullptr;
+  transport = nullptr;
+  stream = 0;
+  prev = next = nullptr;
+  prefix_bytes = 0;
+  message_bytes = header_bytes = 0;
+  answered = request_complete = has_views = false;
+  sent_segment = sent_offset = 0;
+}
+
+// The calls of one transport.
+class CallList {
+ public:
+  void add(Call* c) {
+    c->prev = nullptr;
+    c->next = first_;
+    if (first_) first_->prev = c;
+    first_ = c;
+    ++size_;
+  }
+  void remove(Call* c) {
+    (c->prev ? c->prev->next : first_) = c->next;
+    if (c->next) c->next->prev = c->prev;
+    c->prev = c->next = nullptr;
+    --size_;
+  }
+  Call* first() const { return first_; }
+  size_t size() const { return size_; }
+
+ private:
+  Call* first_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace verge::net

@@ -1,0 +1,209 @@
+#include "net/connection.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "net/front.h"
+#include "net/http1_session.h"
+#include "net/http2_session.h"
+
+namespace verge::net {
+namespace {
+
+constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr int kReadsPerTurn = 4;    // then the other connections have their turn
+constexpr int kRoundsPerTurn = 16;  // of producing and writing
+
+}  // namespace
+
+Connection::Connection(Front& front, int fd) : front_(front), fd_(fd), queue_(front) {}
+
+Connection::~Connection() { TimerList::cancel(*this); }
+
+bool Connection::open() {
+  interest_ = EPOLLIN | EPOLLRDHUP;
+  if (!front_.loop().add(fd_, interest_, this).ok()) return false;
+  update_timer();
+  return true;
+}
+
+void Connection::touch() { front_.mark_dirty(this); }
+
+void Connection::on_event(uint32_t events) {
+  if (events & (EPOLLERR | EPOLLHUP)) {
+    close_now();
+    return;
+  }
+  touch();
+  if (events & EPOLLOUT) blocked_ = false;
+  if (events & EPOLLIN) {
+    read();
+  } else if (events & EPOLLRDHUP) {
+    peer_closed();
+  }
+}
+
+void Connection::read() {
+  for (int i = 0; i < kReadsPerTurn && fd_ >= 0; ++i) {
+    if (session_ && !lingering_ && !session_->wants_bytes()) return;
+    std::span<char> room;
+    if (session_ && !closing_) room = session_->direct_room();
+    const bool direct = !room.empty();
+    if (!direct) room = {front_.read_buffer(), Front::kReadBytes};
+    const ssize_t n = recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
+    if (n == 0) {
+      peer_closed();
+      return;
+    }
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN && errno != EWOULDBLOCK) close_now();
+      return;
+    }
+    const auto got = static_cast<size_t>(n);
+    front_.metrics().received_bytes.add(got);
+    if (closing_) continue;  // dropped
+    if (direct)
+      session_->on_direct(got);
+    else
+      feed({room.data(), got});
+    if (got < room.size()) return;
+  }
+}
+
+void Connection::feed(std::string_view bytes) {
+  if (!session_ && !sniff(bytes)) return;
+  session_->on_bytes(bytes);
+}
+
+// True when the session stands and has seen all bytes before `bytes`.
+bool Connection::sniff(std::string_view bytes) {
+  const size_t n = std::min(kPreface.size() - first_bytes_, bytes.size());
+  const bool may_be_http2 = bytes.substr(0, n) == kPreface.substr(first_bytes_, n);
+  if (may_be_http2 && first_bytes_ + n < kPreface.size()) {
+    std::copy_n(bytes.data(), n, first_ + first_bytes_);
+    first_bytes_ = static_cast<uint8_t>(first_bytes_ + n);
+    return false;
+  }
+  if (may_be_http2)
+    session_ = std::make_unique<Http2Session>(*this);
+  else
+    session_ = std::make_unique<Http1Session>(*this);
+  if (first_bytes_) session_->on_bytes({first_, first_bytes_});
+  return true;
+}
+
+void Connection::peer_closed() {
+  peer_closed_ = true;
+  if (!session_ || lingering_) {
+    close_now();
+    return;
+  }
+  session_->on_peer_closed();
+}
+
+void Connection::settle() {
+  dirty = false;
+  if (fd_ < 0) return;
+  for (int round = 0; session_ && !lingering_; ++round) {
+    const size_t before = queue_.pending();
+    if (before < kHighWater) session_->produce();
+    if (fd_ < 0) return;
+    if (queue_.empty() || blocked_) break;
+    uint64_t written = 0;
+    if (!queue_.flush(fd_, &written)) {
+      close_now();
+      return;
+    }
+    if (written) progress_ = true;
+    front_.metrics().sent_bytes.add(written);
+    if (!queue_.empty()) {
+      blocked_ = true;
+      break;
+    }
+    if (round == kRoundsPerTurn) {
+      touch();
+      front_.loop().again();
+      break;
+    }
+  }
+  if (closing_ && queue_.empty() && !lingering_) {
+    if (peer_closed_) {
+      close_now();
+      return;
+    }
+    shutdown(fd_, SHUT_WR);
+    lingering_ = true;
+  }
+  update_interest();
+  update_timer();
+}
+
+void Connection::update_interest() {
+  uint32_t want = 0;
+  const bool reads = lingering_ || !session_ || (session_->wants_bytes() && queue_.pending() < kHighWater);
+  if (!peer_closed_) want |= EPOLLRDHUP | (reads ? static_cast<uint32_t>(EPOLLIN) : 0);
+  if (blocked_) want |= EPOLLOUT;
+  if (want == interest_) return;
+  interest_ = want;
+  front_.loop().modify(fd_, want, this);
+}
+
+void Connection::update_timer() {
+  Wait wait = Wait::kHeader;
+  if (lingering_)
+    wait = Wait::kLinger;
+  else if (!queue_.empty())
+    wait = Wait::kWrite;
+  else if (session_)
+    wait = session_->waits_for();
+  if (wait == wait_ && (!progress_ || wait == Wait::kHeader || wait == Wait::kLinger) && armed()) return;
+  progress_ = false;
+  wait_ = wait;
+  const uint64_t now = front_.loop().now();
+  switch (wait) {
+    case Wait::kServer: TimerList::cancel(*this); break;
+    case Wait::kHeader: front_.header_timers.arm(*this, now); break;
+    case Wait::kBody: front_.body_timers.arm(*this, now); break;
+    case Wait::kWrite: front_.write_timers.arm(*this, now); break;
+    case Wait::kIdle: front_.idle_timers.arm(*this, now); break;
+    case Wait::kLinger: front_.linger_timers.arm(*this, now); break;
+  }
+}
+
+void Connection::on_timer() {
+  switch (wait_) {
+    case Wait::kHeader: front_.metrics().count_shed(Shed::kHeaderTimeout); break;
+    case Wait::kBody: front_.metrics().count_shed(Shed::kBodyTimeout); break;
+    case Wait::kWrite: front_.metrics().count_shed(Shed::kWriteTimeout); break;
+    case Wait::kIdle: front_.metrics().count_shed(Shed::kIdleTimeout); break;
+    case Wait::kServer:
+    case Wait::kLinger: break;
+  }
+  close_now();
+}
+
+void Connection::begin_stop() {
+  if (!session_) {
+    close_now();
+    return;
+  }
+  session_->begin_stop();
+  touch();
+}
+
+void Connection::close_now() {
+  if (fd_ < 0) return;
+  TimerList::cancel(*this);
+  front_.loop().remove(fd_, this);
+  if (session_) session_->abandon();
+  close(fd_);
+  fd_ = -1;
+  front_.bury(this);
+}
+
+}  // namespace verge::net

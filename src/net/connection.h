@@ -1,0 +1,97 @@
+// A socket: which protocol is spoken on it, reading, writing, back-pressure, timeouts, the end. The protocol is a Session.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "net/call.h"
+#include "net/loop.h"
+#include "net/write_queue.h"
+
+namespace verge::net {
+
+class Front;
+class Connection;
+
+// What a connection waits for, and so which timeout applies.
+enum class Wait : uint8_t { kServer, kHeader, kBody, kWrite, kIdle, kLinger };
+
+// The protocol on a connection.
+class Session : public Transport {
+ public:
+  virtual ~Session() = default;
+  virtual void on_bytes(std::string_view bytes) = 0;
+  // Where the next bytes should be read to, past the front's buffer; empty: nowhere in particular.
+  virtual std::span<char> direct_room() { return {}; }
+  virtual void on_direct(size_t) {}
+  // Moves what can be sent into the connection's queue, up to its high-water mark.
+  virtual void produce() = 0;
+  // Whether it takes bytes now; false stops reading from the socket.
+  virtual bool wants_bytes() const = 0;
+  // The peer sends no more (it may still read).
+  virtual void on_peer_closed() = 0;
+  virtual void begin_stop() = 0;
+  virtual Wait waits_for() const = 0;
+  // Lets go of all calls: the connection is closed.
+  virtual void abandon() = 0;
+};
+
+class Connection final : public EventHandler, public Timer {
+ public:
+  // Above it nothing is added to the queue and nothing read, below it both go on.
+  static constexpr size_t kHighWater = size_t{256} << 10;
+
+  Connection(Front& front, int fd);
+  ~Connection();
+
+  bool open();  // registers with the loop
+  void on_event(uint32_t events) override;
+  void on_timer() override;
+  // At the end of a turn in which something happened: produces, writes, and sets up what to wait for.
+  void settle();
+  void begin_stop();
+  void close_now();
+
+  // --- for the session ---
+  Front& front() { return front_; }
+  WriteQueue& queue() { return queue_; }
+  // Closes when everything queued is written; whatever the peer still sends is read and dropped for a moment, so that it sees the answer.
+  void close_when_written() { closing_ = true; }
+  bool closing() const { return closing_; }
+  bool closed() const { return fd_ < 0; }
+  // Something was received or sent that shows the peer alive: the timeout starts anew.
+  void progress() { progress_ = true; }
+  // A new request begins: its header has its own time.
+  void restart_wait() { wait_ = Wait::kServer; }
+  void touch();  // settle() at the end of this turn
+
+  // --- for the front ---
+  size_t index = 0;
+  bool dirty = false;
+
+ private:
+  void read();
+  void feed(std::string_view bytes);
+  bool sniff(std::string_view bytes);
+  void peer_closed();
+  void update_interest();
+  void update_timer();
+
+  Front& front_;
+  int fd_;
+  WriteQueue queue_;
+  std::unique_ptr<Session> session_;  // nullptr while the first bytes do not tell
+  char first_[24];
+  uint8_t first_bytes_ = 0;
+  bool closing_ = false;      // close once the queue is empty
+  bool lingering_ = false;    // our side is shut
+  bool peer_closed_ = false;
+  bool progress_ = true;
+  bool blocked_ = false;      // the socket takes no more bytes
+  Wait wait_ = Wait::kServer;
+  uint32_t interest_ = 0;
+};
+
+}  // namespace verge::net

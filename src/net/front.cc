@@ -1,0 +1,203 @@
+#include "net/front.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/connection.h"
+
+namespace verge::net {
+namespace {
+
+// What a request in progress costs beside its body: the Call, its small buffers and HTTP/2's stream.
+constexpr int64_t kCallBytes = 16 << 10;
+// Calls kept ready; more are made under load and freed again.
+constexpr size_t kCallsKept = 4096;
+
+uint64_t to_ns(double seconds) { return static_cast<uint64_t>(seconds * 1e9); }
+
+}  // namespace
+
+Front::Front(Shared& shared, int index)
+    : header_timers(to_ns(shared.options.header_timeout_s)),
+      body_timers(to_ns(shared.options.body_timeout_s)),
+      write_timers(to_ns(shared.options.write_timeout_s)),
+      idle_timers(to_ns(shared.options.idle_timeout_s)),
+      linger_timers(2'000'000'000),
+      notice_timers(1'000'000'000),
+      shared_(shared),
+      index_(index),
+      budget_(shared.budget),
+      read_buffer_(new char[kReadBytes]),
+      drain_timers_(to_ns(shared.options.drain_timeout_s)) {}
+
+Front::~Front() {
+  join();
+  for (Connection* c : graveyard_) delete c;
+}
+
+Result<std::unique_ptr<Front>> Front::create(Shared& shared, int index) {
+  std::unique_ptr<Front> front(new Front(shared, index));
+  VERGE_ASSIGN(front->loop_, Loop::create());
+  Front* f = front.get();
+  for (TimerList* list : {&f->header_timers, &f->body_timers, &f->write_timers, &f->idle_timers, &f->linger_timers, &f->notice_timers,
+                          &f->drain_timers_})
+    f->loop_->add_timers(list);
+  front->runtime_front_ = shared.runtime.make_front([loop = f->loop_.get()] { loop->wake(); });
+  front->service_ = std::make_unique<Service>(*f);
+  return front;
+}
+
+void Front::start_thread(int core) {
+  thread_ = std::thread([this, core] {
+    if (core >= 0) {
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      CPU_SET(static_cast<size_t>(core), &set);
+      sched_setaffinity(0, sizeof set, &set);
+    }
+    pthread_setname_np(pthread_self(), ("front-" + std::to_string(index_)).c_str());
+    run();
+  });
+}
+
+void Front::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Front::post(std::function<void()> fn) {
+  {
+    std::lock_guard lock(posted_mutex_);
+    posted_.push_back(std::move(fn));
+  }
+  has_posted_.store(true, std::memory_order_release);
+  loop_->wake();
+}
+
+void Front::run() {
+  loop_->run([this] { end_of_turn(); });
+}
+
+void Front::end_of_turn() {
+  if (has_posted_.load(std::memory_order_acquire)) {
+    std::vector<std::function<void()>> posted;
+    {
+      std::lock_guard lock(posted_mutex_);
+      posted.swap(posted_);
+      has_posted_.store(false, std::memory_order_relaxed);
+    }
+    for (auto& fn : posted) fn();
+  }
+  runtime_front_->drain();
+  settling_.swap(dirty_);
+  for (Connection* c : settling_) c->settle();
+  settling_.clear();
+  if (!graveyard_.empty()) {
+    // One that was marked while the others settled is in dirty_ and goes next turn.
+    std::erase_if(graveyard_, [](Connection* c) {
+      if (c->dirty) return false;
+      delete c;
+      return true;
+    });
+  }
+  if (!dirty_.empty()) loop_->again();
+  if (stopping_) finish_if_stopped();
+}
+
+void Front::adopt(int fd) {
+  if (stopping_) {
+    close(fd);
+    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    metrics_.count_shed(Shed::kStopping);
+    return;
+  }
+  auto* c = new Connection(*this, fd);
+  if (!c->open()) {
+    delete c;
+    close(fd);
+    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  c->index = connections_.size();
+  connections_.push_back(c);
+  connection_count_.fetch_add(1, std::memory_order_relaxed);
+  metrics_.connections.add();
+  metrics_.connections_open.add();
+}
+
+void Front::bury(Connection* c) {
+  connections_[c->index] = connections_.back();
+  connections_[c->index]->index = c->index;
+  connections_.pop_back();
+  connection_count_.fetch_sub(1, std::memory_order_relaxed);
+  shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+  metrics_.connections_open.sub();
+  graveyard_.push_back(c);
+}
+
+void Front::mark_dirty(Connection* c) {
+  if (c->dirty) return;
+  c->dirty = true;
+  dirty_.push_back(c);
+}
+
+Call* Front::acquire_call() {
+  if (free_calls_.empty()) {
+    if (calls_.size() >= shared_.options.max_requests) {
+      metrics_.count_shed(Shed::kStreams);
+      return nullptr;
+    }
+    calls_.push_back(std::make_unique<Call>(blocks_, budget_));
+    free_calls_.reserve(calls_.capacity());
+    free_calls_.push_back(calls_.back().get());
+    calls_.back()->pool_index = calls_.size() - 1;
+  }
+  if (!budget_.take(kCallBytes)) {
+    metrics_.count_shed(Shed::kReceiveBudget);
+    return nullptr;
+  }
+  Call* c = free_calls_.back();
+  free_calls_.pop_back();
+  return c;
+}
+
+void Front::recycle(Call* c) {
+  c->request.release();
+  c->clear();
+  budget_.give(kCallBytes);
+  if (calls_.size() > kCallsKept && free_calls_.size() > kCallsKept / 2) {
+    const size_t at = c->pool_index;
+    calls_[at].swap(calls_.back());
+    calls_[at]->pool_index = at;
+    calls_.pop_back();
+    return;
+  }
+  free_calls_.push_back(c);
+}
+
+void Front::begin_stop(std::function<void()> stopped) {
+  stopping_ = true;
+  stopped_ = std::move(stopped);
+  drain_timers_.arm(drain_timer_, loop_->now());
+  const std::vector<Connection*> all = connections_;
+  for (Connection* c : all) c->begin_stop();
+  loop_->again();
+}
+
+void Front::close_all() {
+  const std::vector<Connection*> all = connections_;
+  for (Connection* c : all) c->close_now();
+}
+
+void Front::DrainTimer::on_timer() { front.close_all(); }
+
+void Front::finish_if_stopped() {
+  // Calls of clients that went away must come back from the runtime too.
+  if (!connections_.empty() || !graveyard_.empty() || free_calls_.size() != calls_.size()) return;
+  TimerList::cancel(drain_timer_);
+  loop_->stop();
+  if (stopped_) std::exchange(stopped_, nullptr)();
+}
+
+}  // namespace verge::net

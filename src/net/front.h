@@ -1,0 +1,114 @@
+// One front thread: its loop, its connections, its pools, and its side of the runtime. Everything but post() belongs to the thread.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "net/bytes.h"
+#include "net/call.h"
+#include "net/loop.h"
+#include "net/metrics.h"
+#include "net/pool_mem.h"
+#include "net/server.h"
+#include "net/service.h"
+
+namespace verge::net {
+
+class Connection;
+
+// What the fronts of a server have in common.
+struct Shared {
+  Shared(ServerOptions o, runtime::Runtime& r)
+      : options(std::move(o)), runtime(r), budget(static_cast<int64_t>(options.receive_budget_bytes)) {}
+  const ServerOptions options;
+  runtime::Runtime& runtime;
+  ReceiveBudget budget;
+  std::atomic<int> connections{0};
+  std::function<std::string()> metrics_text;  // of the whole server's net layer
+};
+
+class Front {
+ public:
+  static constexpr size_t kReadBytes = size_t{128} << 10;
+
+  static Result<std::unique_ptr<Front>> create(Shared& shared, int index);
+  ~Front();
+
+  void start_thread(int core);  // -1: anywhere
+  void join();
+  // Any thread.
+  void post(std::function<void()> fn);
+  // Connections it has or was promised.
+  int connection_count() const { return connection_count_.load(std::memory_order_relaxed); }
+  void expect_connection() { connection_count_.fetch_add(1, std::memory_order_relaxed); }
+
+  // --- the front's own thread ---
+  void adopt(int fd);  // an accepted socket
+  void adopt_expected(int fd) {
+    connection_count_.fetch_sub(1, std::memory_order_relaxed);
+    adopt(fd);
+  }
+  // Ends idle connections, tells the others to finish, and calls `stopped` once nothing is left; then the thread ends.
+  void begin_stop(std::function<void()> stopped);
+  bool stopping() const { return stopping_; }
+  void close_all();
+
+  Call* acquire_call();  // nullptr at the limits; counted
+  void recycle(Call* call);
+  void mark_dirty(Connection* connection);
+  void bury(Connection* connection);  // closed; deleted at the turn's end
+
+  Loop& loop() { return *loop_; }
+  Shared& shared() { return shared_; }
+  const ServerOptions& options() const { return shared_.options; }
+  Metrics& metrics() { return metrics_; }
+  BlockPool& blocks() { return blocks_; }
+  LocalBudget& budget() { return budget_; }
+  PoolMem& http2_memory() { return http2_memory_; }
+  runtime::Front& runtime_front() { return *runtime_front_; }
+  Service& service() { return *service_; }
+  char* read_buffer() { return read_buffer_.get(); }
+
+  TimerList header_timers, body_timers, write_timers, idle_timers, linger_timers, notice_timers;
+
+ private:
+  Front(Shared& shared, int index);
+  void run();
+  void end_of_turn();
+  void finish_if_stopped();
+
+  Shared& shared_;
+  const int index_;
+  std::unique_ptr<Loop> loop_;
+  Metrics metrics_;
+  LocalBudget budget_;
+  BlockPool blocks_;
+  PoolMem http2_memory_;
+  std::unique_ptr<Service> service_;
+  std::unique_ptr<runtime::Front> runtime_front_;
+  std::unique_ptr<char[]> read_buffer_;
+  std::vector<std::unique_ptr<Call>> calls_;
+  std::vector<Call*> free_calls_;
+  std::vector<Connection*> connections_;
+  std::vector<Connection*> dirty_, settling_;
+  std::vector<Connection*> graveyard_;
+  std::atomic<int> connection_count_{0};
+  std::mutex posted_mutex_;
+  std::vector<std::function<void()>> posted_;
+  std::atomic<bool> has_posted_{false};
+  bool stopping_ = false;
+  std::function<void()> stopped_;
+  struct DrainTimer final : Timer {
+    explicit DrainTimer(Front& f) : front(f) {}
+    void on_timer() override;
+    Front& front;
+  } drain_timer_{*this};
+  TimerList drain_timers_;
+  std::thread thread_;
+};
+
+}  // namespace verge::net

@@ -1,0 +1,167 @@
+// The methods of inference.GRPCInferenceService and grpc.health.v1.Health: small messages by the wire writer, ModelInfer by its own file.
+#include <charconv>
+#include <string>
+
+#include "net/front.h"
+#include "net/grpc.h"
+#include "net/service.h"
+#include "net/utf8.h"
+#include "net/wire.h"
+
+namespace verge::net {
+namespace {
+
+constexpr std::string_view kInference = "/inference.GRPCInferenceService/";
+constexpr std::string_view kHealth = "/grpc.health.v1.Health/";
+
+// Starts an answer: room for the prefix, which seal_message() fills in.
+ByteBuffer& start_message(Call* call) {
+  ByteBuffer& text = call->reply.text;
+  text.clear();
+  text.room(kGrpcPrefixBytes);
+  text.added(kGrpcPrefixBytes);
+  return text;
+}
+
+void seal_message(Call* call) {
+  Reply& reply = call->reply;
+  size_t bytes = 0;
+  for (const Segment& s : reply.segments) bytes += s.size;
+  put_grpc_prefix(reply.text.data(), bytes - kGrpcPrefixBytes);
+}
+
+void answer_text(Service& service, Call* call) {
+  Reply& reply = call->reply;
+  reply.segments.push_back({nullptr, 0, reply.text.size()});
+  seal_message(call);
+  service.answer(call);
+}
+
+struct NameAndVersion {
+  std::string_view name;
+  int64_t version = 0;
+};
+
+// ModelReadyRequest and ModelMetadataRequest: name = 1, version = 2.
+Result<NameAndVersion> read_name_and_version(std::string_view message) {
+  NameAndVersion out;
+  std::string_view version;
+  wire::Reader reader(message);
+  wire::Field f;
+  while (reader.next(&f)) {
+    if (f.type != wire::kBytes) continue;
+    if (f.number == 1) out.name = f.bytes;
+    if (f.number == 2) version = f.bytes;
+  }
+  if (!reader.ok() || !valid_utf8(out.name) || !valid_utf8(version))
+    return invalid_argument("request message is not a well-formed protobuf message");
+  VERGE_ASSIGN(out.version, parse_model_version(version));
+  return out;
+}
+
+void answer_bool(Service& service, Call* call, bool value) {
+  wire::add_bool(start_message(call), 1, value);
+  answer_text(service, call);
+}
+
+void server_metadata(Service& service, Call* call) {
+  ByteBuffer& text = start_message(call);
+  wire::add_string(text, 1, "verge");
+  wire::add_string(text, 2, service.front().options().version);
+  wire::add_string(text, 3, "binary_tensor_data");
+  wire::add_string(text, 3, "parameters");
+  answer_text(service, call);
+}
+
+void model_ready(Service& service, Call* call) {
+  auto asked = read_name_and_version(call->body.text());
+  if (!asked.ok()) return service.fail(call, asked.status());
+  auto ready = service.runtime().model_ready(service.front().runtime_front(), asked->name, asked->version);
+  if (!ready.ok()) return service.fail(call, ready.status());
+  answer_bool(service, call, *ready);
+}
+
+void add_tensor(ByteBuffer& out, uint32_t number, const TensorSpec& spec, ByteBuffer& scratch) {
+  scratch.clear();
+  wire::add_string(scratch, 1, spec.name);
+  wire::add_string(scratch, 2, dtype_name(spec.dtype));
+  if (spec.shape.rank()) {
+    size_t bytes = 0;
+    for (int64_t d : spec.shape.dims()) bytes += wire::varint_size(static_cast<uint64_t>(d));
+    wire::add_length(scratch, 3, bytes);
+    for (int64_t d : spec.shape.dims()) wire::add_varint(scratch, static_cast<uint64_t>(d));
+  }
+  wire::add_bytes(out, number, scratch.view());
+}
+
+void model_metadata(Service& service, Call* call) {
+  auto asked = read_name_and_version(call->body.text());
+  if (!asked.ok()) return service.fail(call, asked.status());
+  auto doc = service.runtime().model_doc(service.front().runtime_front(), asked->name, asked->version);
+  if (!doc.ok()) return service.fail(call, doc.status());
+  ByteBuffer& text = start_message(call);
+  wire::add_string(text, 1, doc->name);
+  for (int64_t v : doc->versions) wire::add_string(text, 2, std::to_string(v));
+  wire::add_string(text, 3, doc->platform);
+  ByteBuffer scratch;
+  for (const TensorSpec& t : doc->inputs) add_tensor(text, 4, t, scratch);
+  for (const TensorSpec& t : doc->outputs) add_tensor(text, 5, t, scratch);
+  answer_text(service, call);
+}
+
+void model_infer(Service& service, Call* call) {
+  CopyCount copies;
+  Status s = read_model_infer_request(call->body.text(), call->scratch, &call->request, &copies);
+  if (!s.ok()) return service.fail(call, std::move(s));
+  service.count_copies(copies);
+  service.infer(call);
+}
+
+// HealthCheckRequest {service = 1}, HealthCheckResponse {status = 1}: SERVING 1, NOT_SERVING 2.
+void health_check(Service& service, Call* call) {
+  std::string_view name;
+  wire::Reader reader(call->body.text());
+  wire::Field f;
+  while (reader.next(&f))
+    if (f.number == 1 && f.type == wire::kBytes) name = f.bytes;
+  if (!reader.ok() || !valid_utf8(name))
+    return service.fail(call, invalid_argument("request message is not a well-formed protobuf message"));
+  if (!name.empty() && name != kInference.substr(1, kInference.size() - 2))
+    return service.fail(call, not_found("unknown service '" + std::string(name.substr(0, 128)) + "'"));
+  ByteBuffer& text = start_message(call);
+  wire::add_tag(text, 1, wire::kVarint);
+  text.push_back(service.runtime().ready() ? 1 : 2);
+  answer_text(service, call);
+}
+
+}  // namespace
+
+void handle_grpc(Service& service, Call* call) {
+  if (!call->grpc_type_known)
+    return service.fail(call, unimplemented("content-type must be application/grpc or application/grpc+proto"));
+  const std::string_view path = call->path;
+  if (call->method == Method::kPost && path.starts_with(kInference)) {
+    const std::string_view method = path.substr(kInference.size());
+    if (method == "ModelInfer") return model_infer(service, call);
+    if (method == "ServerLive") return answer_bool(service, call, service.runtime().live());
+    if (method == "ServerReady") return answer_bool(service, call, service.runtime().ready());
+    if (method == "ModelReady") return model_ready(service, call);
+    if (method == "ServerMetadata") return server_metadata(service, call);
+    if (method == "ModelMetadata") return model_metadata(service, call);
+  } else if (call->method == Method::kPost && path.starts_with(kHealth) && path.substr(kHealth.size()) == "Check") {
+    return health_check(service, call);
+  }
+  service.fail(call, unimplemented("unknown method '" + std::string(path.substr(0, 256)) + "'"));
+}
+
+void write_grpc_infer(Call* call) {
+  Reply& reply = call->reply;
+  start_message(call);
+  {
+    SegmentWriter out(reply.text, reply.segments, 0);
+    write_model_infer_response(call->request, out);
+  }
+  seal_message(call);
+}
+
+}  // namespace verge::net

@@ -1,0 +1,525 @@
+#include "net/http2_session.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "net/front.h"
+#include "net/grpc.h"
+
+namespace verge::net {
+namespace {
+
+constexpr size_t kFirstWindow = 65'535;               // of a stream, HTTP/2's own default
+constexpr size_t kLargestWindow = size_t{4} << 20;    // of a stream
+constexpr size_t kConnectionWindow = size_t{1} << 20;
+constexpr size_t kLargestConnectionWindow = size_t{16} << 20;
+constexpr uint32_t kMaxFrame = 64 << 10;              // of DATA frames in, as we advertise
+constexpr size_t kMaxFrameOut = 64 << 10;
+constexpr size_t kAlignFrom = 4096;                   // raw tensors from this size are placed aligned
+constexpr uint32_t kCheapFrames = 10'000;             // a second that a client may send
+constexpr uint64_t kSecond = 1'000'000'000;
+
+// One set of callbacks and options serves all sessions; nghttp2 only reads them.
+struct Setup {
+  nghttp2_session_callbacks* callbacks = nullptr;
+  nghttp2_option* option = nullptr;
+  ~Setup() {
+    nghttp2_session_callbacks_del(callbacks);
+    nghttp2_option_del(option);
+  }
+};
+
+nghttp2_nv field(std::string_view name, std::string_view value) {
+  auto* n = reinterpret_cast<uint8_t*>(const_cast<char*>(name.data()));
+  auto* v = reinterpret_cast<uint8_t*>(const_cast<char*>(value.data()));
+  return {n, v, name.size(), value.size(), NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
+}
+
+// Values that live on the stack must be copied by nghttp2.
+nghttp2_nv copied_field(std::string_view name, std::string_view value) {
+  nghttp2_nv f = field(name, value);
+  f.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
+  return f;
+}
+
+bool parse_size(std::string_view s, int64_t* out) {
+  if (s.empty() || s.size() > 18 || s.front() == '-') return false;
+  const auto [end, error] = std::from_chars(s.data(), s.data() + s.size(), *out);
+  return error == std::errc() && end == s.data() + s.size();
+}
+
+}  // namespace
+
+struct Http2Session::Callbacks {
+  static Http2Session* self(void* p) { return static_cast<Http2Session*>(p); }
+  static std::string_view text(nghttp2_rcbuf* b) {
+    const nghttp2_vec v = nghttp2_rcbuf_get_buf(b);
+    return {reinterpret_cast<const char*>(v.base), v.len};
+  }
+
+  static const Setup& setup() {
+    static const Setup s = [] {
+      Setup made;
+      nghttp2_session_callbacks_new(&made.callbacks);
+      auto* c = made.callbacks;
+      nghttp2_session_callbacks_set_on_begin_headers_callback(
+          c, [](nghttp2_session*, const nghttp2_frame* f, void* u) { return self(u)->on_begin_headers(f); });
+      nghttp2_session_callbacks_set_on_header_callback2(
+          c, [](nghttp2_session*, const nghttp2_frame* f, nghttp2_rcbuf* n, nghttp2_rcbuf* v, uint8_t, void* u) {
+            return self(u)->on_header(f, text(n), text(v));
+          });
+      nghttp2_session_callbacks_set_on_frame_recv_callback(
+          c, [](nghttp2_session*, const nghttp2_frame* f, void* u) { return self(u)->on_frame(f); });
+      nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
+          c, [](nghttp2_session*, uint8_t, int32_t stream, const uint8_t* p, size_t n, void* u) {
+            return self(u)->on_data(stream, {reinterpret_cast<const char*>(p), n});
+          });
+      nghttp2_session_callbacks_set_on_stream_close_callback(
+          c, [](nghttp2_session*, int32_t stream, uint32_t, void* u) { return self(u)->on_stream_close(stream); });
+      nghttp2_session_callbacks_set_send_data_callback(
+          c, [](nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t n, nghttp2_data_source* source, void* u) {
+            return self(u)->send_data(static_cast<Call*>(source->ptr), head, n);
+          });
+      nghttp2_session_callbacks_set_data_source_read_length_callback(
+          c, [](nghttp2_session*, uint8_t, int32_t, int32_t connection, int32_t stream, uint32_t frame, void*) -> ssize_t {
+            return std::max<ssize_t>(1, std::min({static_cast<size_t>(std::max(connection, 1)), static_cast<size_t>(std::max(stream, 1)),
+                                                  static_cast<size_t>(frame), kMaxFrameOut}));
+          });
+      nghttp2_option_new(&made.option);
+      nghttp2_option_set_no_closed_streams(made.option, 1);
+      nghttp2_option_set_max_settings(made.option, 16);
+      nghttp2_option_set_max_outbound_ack(made.option, 256);
+      nghttp2_option_set_max_deflate_dynamic_table_size(made.option, 4096);
+      return made;
+    }();
+    return s;
+  }
+};
+
+Http2Session::Http2Session(Connection& connection) : connection_(connection) {
+  Front& front = connection.front();
+  const Setup& setup = Callbacks::setup();
+  nghttp2_session_server_new3(&session_, setup.callbacks, this, setup.option, front.http2_memory().mem());
+  const nghttp2_settings_entry settings[] = {
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, front.options().max_streams},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, static_cast<uint32_t>(kFirstWindow)},
+      {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, kMaxFrame},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, front.options().max_header_bytes},
+  };
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings, std::size(settings));
+  connection_window_ = kConnectionWindow;
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(connection_window_));
+}
+
+Http2Session::~Http2Session() {
+  TimerList::cancel(notice_timer_);
+  nghttp2_session_del(session_);
+}
+
+void Http2Session::on_bytes(std::string_view bytes) {
+  const ssize_t n = nghttp2_session_mem_recv(session_, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  if (n >= 0) return;
+  connection_.front().metrics().count_shed(n == NGHTTP2_ERR_FLOODED ? Shed::kResetFlood : Shed::kProtocolError);
+  connection_.close_when_written();
+}
+
+int Http2Session::on_begin_headers(const nghttp2_frame* frame) {
+  if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  Call* call = connection_.front().acquire_call();
+  if (!call) {
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+    return 0;
+  }
+  call->protocol = Protocol::kHttp2;
+  call->service = &connection_.front().service();
+  call->transport = this;
+  call->stream = frame->hd.stream_id;
+  calls_.add(call);
+  ++receiving_;
+  nghttp2_session_set_stream_user_data(session_, frame->hd.stream_id, call);
+  head_of_ = call;
+  return 0;
+}
+
+int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, std::string_view value) {
+  Call* call = head_of_;
+  if (!call || call->stream != frame->hd.stream_id) return 0;
+  call->header_bytes += name.size() + value.size() + 32;
+  const uint32_t limit = connection_.front().options().max_header_bytes;
+  if (call->header_bytes > limit) {
+    if (call->head_error.ok()) {
+      connection_.front().metrics().count_shed(Shed::kHeaderSize);
+      call->head_error = resource_exhausted("request header is larger than " + std::to_string(limit) + " bytes");
+    }
+    return 0;
+  }
+  switch (name.size()) {
+    case 5:
+      if (name == ":path") call->path.assign(value);
+      break;
+    case 7:
+      if (name == ":method")
+        call->method = value == "POST"  ? Method::kPost
+                       : value == "GET" ? Method::kGet
+                       : value == "HEAD" ? Method::kHead
+                                         : Method::kOther;
+      break;
+    case 12:
+      if (name == "content-type") {
+        call->is_grpc = value.starts_with("application/grpc");
+        if (call->is_grpc) {
+          const std::string_view rest = value.substr(16);
+          call->grpc_type_known = rest.empty() || rest == "+proto" || rest.front() == ';';
+          call->protocol = Protocol::kGrpc;
+        }
+      } else if (name == "grpc-timeout") {
+        const uint64_t timeout = parse_grpc_timeout(value);
+        if (timeout)
+          call->request.bounds.deadline_ns = connection_.front().loop().now() + timeout;
+        else
+          call->head_error = invalid_argument("grpc-timeout '" + std::string(value.substr(0, 32)) + "' is none");
+      }
+      break;
+    case 13:
+      if (name == "grpc-encoding") call->encoded = call->encoded || value != "identity";
+      break;
+    case 14:
+      if (name == "content-length" && !parse_size(value, &call->content_length))
+        call->head_error = invalid_argument("malformed content-length");
+      break;
+    case 16:
+      if (name == "content-encoding") call->encoded = call->encoded || value != "identity";
+      break;
+    case 31:
+      if (name == "inference-header-content-length" && !parse_size(value, &call->json_bytes))
+        call->head_error = invalid_argument("malformed Inference-Header-Content-Length");
+      break;
+    default: break;
+  }
+  return 0;
+}
+
+bool Http2Session::flooded() {
+  const uint64_t now = connection_.front().loop().now();
+  if (now - cheap_since_ns_ > kSecond) {
+    cheap_since_ns_ = now;
+    cheap_frames_ = 0;
+  }
+  if (++cheap_frames_ < kCheapFrames) return false;
+  if (cheap_frames_ == kCheapFrames) {
+    connection_.front().metrics().count_shed(Shed::kResetFlood);
+    nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
+    connection_.close_when_written();
+  }
+  return true;
+}
+
+int Http2Session::on_frame(const nghttp2_frame* frame) {
+  switch (frame->hd.type) {
+    case NGHTTP2_SETTINGS:
+      saw_settings_ = true;
+      if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) flooded();
+      break;
+    case NGHTTP2_PING:
+      if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
+        flooded();
+      else if (notice_timer_.armed())
+        final_goaway();
+      break;
+    case NGHTTP2_RST_STREAM:
+    case NGHTTP2_PRIORITY: flooded(); break;
+    case NGHTTP2_HEADERS:
+      if (head_of_ && head_of_->stream == frame->hd.stream_id) {
+        Call* call = std::exchange(head_of_, nullptr);
+        if (!call->head_error.ok()) {
+          refuse(call, std::move(call->head_error));
+          return 0;
+        }
+        if (!call->is_grpc && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && call->content_length > 0)
+          make_room(call, static_cast<size_t>(call->content_length), static_cast<size_t>(std::max<int64_t>(call->json_bytes, 0)));
+      }
+      [[fallthrough]];
+    case NGHTTP2_DATA:
+      if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
+        Call* call = call_of(frame->hd.stream_id);
+        if (call && !call->request_complete) request_complete(call);
+      }
+      break;
+    default: break;
+  }
+  return 0;
+}
+
+int Http2Session::on_data(int32_t stream, std::string_view bytes) {
+  Call* call = call_of(stream);
+  if (!call || call->answered) return 0;
+  connection_.progress();
+  if (call->is_grpc)
+    take_grpc_data(call, bytes);
+  else
+    take_body(call, bytes);
+  return 0;
+}
+
+bool Http2Session::make_room(Call* call, size_t bytes, size_t aligned_at) {
+  Front& front = connection_.front();
+  const uint64_t limit = std::min<uint64_t>(front.options().max_message_bytes, front.options().receive_budget_bytes);
+  if (bytes > limit) {
+    front.metrics().count_shed(Shed::kMessageSize);
+    refuse(call, resource_exhausted("message of " + std::to_string(bytes) + " bytes is larger than " + std::to_string(limit) + " bytes"),
+           413);
+    return false;
+  }
+  if (!call->body.reserve(bytes, aligned_at)) {
+    front.metrics().count_shed(Shed::kReceiveBudget);
+    refuse(call, resource_exhausted("no receive memory left for a message of " + std::to_string(bytes) + " bytes; try again"));
+    return false;
+  }
+  if (bytes > kFirstWindow) grow_windows(call, bytes);
+  return true;
+}
+
+// The memory is reserved, so the client may as well send it without stopping.
+void Http2Session::grow_windows(Call* call, size_t bytes) {
+  const size_t window = std::min(bytes + kFirstWindow, kLargestWindow);
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, call->stream, static_cast<int32_t>(window));
+  const size_t wanted = std::min(2 * window, kLargestConnectionWindow);
+  if (wanted > connection_window_) {
+    connection_window_ = wanted;
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, static_cast<int32_t>(wanted));
+  }
+}
+
+void Http2Session::take_grpc_data(Call* call, std::string_view bytes) {
+  if (call->prefix_bytes < kGrpcPrefixBytes) {
+    const size_t n = std::min(bytes.size(), kGrpcPrefixBytes - call->prefix_bytes);
+    std::memcpy(call->prefix + call->prefix_bytes, bytes.data(), n);
+    call->prefix_bytes += static_cast<uint32_t>(n);
+    bytes.remove_prefix(n);
+    if (call->prefix_bytes < kGrpcPrefixBytes) return;
+    const unsigned char* p = call->prefix;
+    call->message_bytes = size_t{p[1]} << 24 | size_t{p[2]} << 16 | size_t{p[3]} << 8 | size_t{p[4]};
+    if (p[0] != 0) {
+      if (call->encoded && p[0] == 1)
+        refuse_encoding(call);
+      else
+        refuse(call, internal_error("message is flagged as compressed, but no grpc-encoding was given"));
+      return;
+    }
+    if (call->message_bytes <= kAlignFrom && !make_room(call, call->message_bytes, 0)) return;
+  }
+  if (call->message_bytes > kAlignFrom && !call->body.size()) {
+    if (bytes.empty()) return;
+    if (!make_room(call, call->message_bytes, find_raw_input(bytes, kAlignFrom))) return;
+  }
+  if (bytes.size() > call->body.room()) {
+    refuse(call, unimplemented("more than one message in a unary call"));
+    return;
+  }
+  call->body.append(bytes.data(), bytes.size());
+}
+
+void Http2Session::take_body(Call* call, std::string_view bytes) {
+  if (call->body.room() < bytes.size()) {
+    const size_t need = call->body.size() + bytes.size();
+    const size_t aligned_at = call->json_bytes > 0 ? static_cast<size_t>(call->json_bytes) : 0;
+    if (!make_room(call, std::max(need, std::min(2 * need, need + (size_t{4} << 20))), aligned_at)) return;
+  }
+  call->body.append(bytes.data(), bytes.size());
+}
+
+void Http2Session::request_complete(Call* call) {
+  call->request_complete = true;
+  --receiving_;
+  if (call->answered) return;
+  call->request.arrival_ns = connection_.front().loop().now();
+  if (call->is_grpc && (call->prefix_bytes < kGrpcPrefixBytes || call->body.size() < call->message_bytes)) {
+    refuse(call, internal_error(call->prefix_bytes ? "the message ends early" : "a unary call without a message"));
+    return;
+  }
+  connection_.front().service().handle(call);
+}
+
+void Http2Session::refuse_encoding(Call* call) {
+  call->reply.identity_only = true;
+  refuse(call, unimplemented("compressed messages are not supported; send grpc-encoding identity"));
+}
+
+// Answers a request that need not be complete.
+void Http2Session::refuse(Call* call, Status status, int http_status) {
+  call->request.arrival_ns = connection_.front().loop().now();
+  connection_.front().service().fail(call, std::move(status), http_status);
+}
+
+void Http2Session::send_reply(Call* call) {
+  Reply& reply = call->reply;
+  call->answered = true;
+  ++sending_;
+  connection_.touch();
+  nghttp2_data_provider body;
+  body.source.ptr = call;
+  body.read_callback = [](nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,
+                          void* self) { return Callbacks::self(self)->read_body(static_cast<Call*>(source->ptr), length, flags); };
+  int result;
+  bool has_body = reply.body_bytes != 0;
+  if (call->is_grpc && reply.body_bytes == 0) {
+    // Trailers only.
+    nghttp2_nv fields[5] = {field(":status", "200"), field("content-type", "application/grpc"),
+                            field("grpc-status", code_digits(reply.code))};
+    size_t n = 3;
+    if (!reply.message.empty()) fields[n++] = field("grpc-message", reply.message.view());
+    if (reply.identity_only) fields[n++] = field("grpc-accept-encoding", "identity");
+    result = nghttp2_submit_response(session_, call->stream, fields, n, nullptr);
+  } else if (call->is_grpc) {
+    const nghttp2_nv fields[2] = {field(":status", "200"), field("content-type", "application/grpc")};
+    result = nghttp2_submit_response(session_, call->stream, fields, 2, &body);
+  } else {
+    char status[24], length[24], json[24];
+    auto digits = [](char* at, int64_t v) { return std::string_view(at, static_cast<size_t>(std::to_chars(at, at + 24, v).ptr - at)); };
+    nghttp2_nv fields[6] = {copied_field(":status", digits(status, reply.http_status)),
+                            copied_field("content-length", digits(length, static_cast<int64_t>(reply.body_bytes)))};
+    size_t n = 2;
+    if (!reply.content_type.empty()) fields[n++] = field("content-type", reply.content_type);
+    if (reply.json_bytes >= 0) fields[n++] = copied_field("inference-header-content-length", digits(json, reply.json_bytes));
+    if (!reply.allow.empty()) fields[n++] = field("allow", reply.allow);
+    if (reply.retry_after) fields[n++] = field("retry-after", "1");
+    has_body = has_body && call->method != Method::kHead;
+    result = nghttp2_submit_response(session_, call->stream, fields, n, has_body ? &body : nullptr);
+  }
+  if (result != 0)
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_INTERNAL_ERROR);
+  else if (!has_body && !call->request_complete)
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_NO_ERROR);
+}
+
+ssize_t Http2Session::read_body(Call* call, size_t length, uint32_t* flags) {
+  // Says how much the next frame carries; send_data() then moves it.
+  const Reply& reply = call->reply;
+  size_t left = 0;
+  for (size_t i = call->sent_segment; i < reply.segments.size() && left < length; ++i)
+    left += reply.segments[i].size - (i == call->sent_segment ? call->sent_offset : 0);
+  const size_t n = std::min(left, length);
+  *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  // More may follow when the sum stopped at `length` exactly.
+  bool last = left <= length;
+  if (last && left == length) {
+    size_t all = 0;
+    for (size_t i = call->sent_segment; i < reply.segments.size(); ++i)
+      all += reply.segments[i].size - (i == call->sent_segment ? call->sent_offset : 0);
+    last = all == length;
+  }
+  if (last) {
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    const bool early = !call->request_complete;
+    if (call->is_grpc) {
+      *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+      const nghttp2_nv trailer = field("grpc-status", code_digits(reply.code));
+      nghttp2_submit_trailer(session_, call->stream, &trailer, 1);
+    }
+    // Answered before the request was complete: the client need not send the rest.
+    if (early) nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_NO_ERROR);
+  }
+  return static_cast<ssize_t>(n);
+}
+
+int Http2Session::send_data(Call* call, const uint8_t* frame_head, size_t length) {
+  WriteQueue& queue = connection_.queue();
+  if (queue.pending() >= Connection::kHighWater) return NGHTTP2_ERR_WOULDBLOCK;
+  queue.append(frame_head, 9);
+  const Reply& reply = call->reply;
+  while (length) {
+    const Segment& s = reply.segments[call->sent_segment];
+    const size_t n = std::min(length, s.size - call->sent_offset);
+    const char* p = reply.bytes(s) + call->sent_offset;
+    if (n < SegmentWriter::kCopyBelow) {
+      queue.append(p, n);
+    } else {
+      queue.append_view(p, n);
+      call->has_views = true;
+    }
+    length -= n;
+    call->sent_offset += n;
+    if (call->sent_offset == s.size) {
+      ++call->sent_segment;
+      call->sent_offset = 0;
+    }
+  }
+  connection_.progress();
+  return 0;
+}
+
+int Http2Session::on_stream_close(int32_t stream) {
+  Call* call = call_of(stream);
+  if (call) finish(call);
+  return 0;
+}
+
+void Http2Session::finish(Call* call) {
+  nghttp2_session_set_stream_user_data(session_, call->stream, nullptr);
+  if (head_of_ == call) head_of_ = nullptr;
+  if (!call->request_complete) --receiving_;
+  if (call->answered) --sending_;
+  calls_.remove(call);
+  call->transport = nullptr;
+  if (call->in_runtime)
+    connection_.front().service().cancel(call);
+  else if (call->has_views)
+    connection_.queue().mark(call);
+  else
+    connection_.front().recycle(call);
+}
+
+void Http2Session::produce() {
+  WriteQueue& queue = connection_.queue();
+  while (queue.pending() < Connection::kHighWater) {
+    const uint8_t* p = nullptr;
+    const ssize_t n = nghttp2_session_mem_send(session_, &p);
+    if (n < 0) {
+      connection_.close_now();
+      return;
+    }
+    if (n == 0) break;
+    queue.append(p, static_cast<size_t>(n));
+  }
+  if (!nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_)) connection_.close_when_written();
+}
+
+Wait Http2Session::waits_for() const {
+  if (!saw_settings_ || head_of_) return Wait::kHeader;
+  if (receiving_) return Wait::kBody;
+  if (sending_) return Wait::kWrite;
+  return calls_.size() ? Wait::kServer : Wait::kIdle;
+}
+
+void Http2Session::begin_stop() {
+  if (stopping_) return;
+  stopping_ = true;
+  // First a notice, so that requests under way to us are still served; the limit itself a round trip later.
+  nghttp2_submit_shutdown_notice(session_);
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+  connection_.front().notice_timers.arm(notice_timer_, connection_.front().loop().now());
+}
+
+void Http2Session::NoticeTimer::on_timer() { session.final_goaway(); }
+
+void Http2Session::final_goaway() {
+  TimerList::cancel(notice_timer_);
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR, nullptr, 0);
+  connection_.touch();
+}
+
+void Http2Session::abandon() {
+  TimerList::cancel(notice_timer_);
+  while (Call* call = calls_.first()) {
+    calls_.remove(call);
+    call->transport = nullptr;
+    if (call->in_runtime)
+      connection_.front().service().cancel(call);
+    else if (call->has_views)
+      connection_.queue().mark(call);
+    else
+      connection_.front().recycle(call);
+  }
+}
+
+}  // namespace verge::net

@@ -1,0 +1,90 @@
+#include "net/metrics.h"
+
+#include "core/status.h"
+
+namespace verge::net {
+namespace {
+
+void family(std::string& out, std::string_view name, std::string_view type, std::string_view help) {
+  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ").append(name).append(" ").append(type).append("\n");
+}
+
+void sample(std::string& out, std::string_view name, std::string_view labels, uint64_t value) {
+  out.append(name);
+  if (!labels.empty()) out.append("{").append(labels).append("}");
+  out.append(" ").append(std::to_string(value)).append("\n");
+}
+
+}  // namespace
+
+std::string_view protocol_name(Protocol p) {
+  switch (p) {
+    case Protocol::kGrpc: return "grpc";
+    case Protocol::kHttp2: return "http2";
+    case Protocol::kHttp1: return "http1";
+  }
+  return "";
+}
+
+std::string_view shed_name(Shed reason) {
+  switch (reason) {
+    case Shed::kConnections: return "connections";
+    case Shed::kStreams: return "requests_in_progress";
+    case Shed::kMessageSize: return "message_size";
+    case Shed::kReceiveBudget: return "receive_budget";
+    case Shed::kHeaderSize: return "header_size";
+    case Shed::kHeaderTimeout: return "header_timeout";
+    case Shed::kBodyTimeout: return "body_timeout";
+    case Shed::kWriteTimeout: return "write_timeout";
+    case Shed::kIdleTimeout: return "idle_timeout";
+    case Shed::kResetFlood: return "reset_flood";
+    case Shed::kProtocolError: return "protocol_error";
+    case Shed::kStopping: return "stopping";
+    case Shed::kCount: break;
+  }
+  return "";
+}
+
+std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive_budget_used, int64_t receive_budget) {
+  std::string out;
+  auto sum = [&](auto get) {
+    uint64_t total = 0;
+    for (const Metrics* m : fronts) total += get(*m).get();
+    return total;
+  };
+  auto single = [&](std::string_view name, std::string_view type, std::string_view help, auto get) {
+    family(out, name, type, help);
+    sample(out, name, "", sum(get));
+  };
+  single("verge_net_connections_total", "counter", "Connections accepted.", [](const Metrics& m) -> auto& { return m.connections; });
+  single("verge_net_connections_open", "gauge", "Connections open now.", [](const Metrics& m) -> auto& { return m.connections_open; });
+  single("verge_net_received_bytes_total", "counter", "Bytes read from sockets.",
+         [](const Metrics& m) -> auto& { return m.received_bytes; });
+  single("verge_net_sent_bytes_total", "counter", "Bytes written to sockets.", [](const Metrics& m) -> auto& { return m.sent_bytes; });
+  single("verge_net_copied_tensors_total", "counter", "Input tensors copied or decoded between receive buffer and engine.",
+         [](const Metrics& m) -> auto& { return m.copied_tensors; });
+  single("verge_net_copied_bytes_total", "counter", "Bytes of those tensors.", [](const Metrics& m) -> auto& { return m.copied_bytes; });
+  single("verge_net_cancelled_total", "counter", "Requests whose client went away before the answer.",
+         [](const Metrics& m) -> auto& { return m.cancelled; });
+  family(out, "verge_net_requests_total", "counter", "Requests answered, by protocol and status code.");
+  for (int p = 0; p < kProtocols; ++p) {
+    for (int code = 0; code < 17; ++code) {
+      const uint64_t n = sum([&](const Metrics& m) -> auto& { return m.requests[static_cast<size_t>(p)][static_cast<size_t>(code)]; });
+      if (!n && code) continue;
+      sample(out, "verge_net_requests_total",
+             "protocol=\"" + std::string(protocol_name(static_cast<Protocol>(p))) + "\",code=\"" +
+                 std::string(code_name(static_cast<Code>(code))) + "\"",
+             n);
+    }
+  }
+  family(out, "verge_net_shed_total", "counter", "Connections and requests refused or ended by the server, by reason.");
+  for (size_t i = 0; i < static_cast<size_t>(Shed::kCount); ++i)
+    sample(out, "verge_net_shed_total", "reason=\"" + std::string(shed_name(static_cast<Shed>(i))) + "\"",
+           sum([&](const Metrics& m) -> auto& { return m.shed[i]; }));
+  family(out, "verge_net_receive_budget_bytes", "gauge", "Memory that requests being received may hold, and what is taken.");
+  sample(out, "verge_net_receive_budget_bytes", "state=\"limit\"", static_cast<uint64_t>(receive_budget));
+  sample(out, "verge_net_receive_budget_bytes", "state=\"used\"", static_cast<uint64_t>(receive_budget_used));
+  return out;
+}
+
+}  // namespace verge::net

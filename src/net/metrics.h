@@ -1,0 +1,63 @@
+// Counters of the data plane. Each front has its own, written by its thread alone; a scrape adds them up.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace verge::net {
+
+// One writer, any reader.
+class Counter {
+ public:
+  void add(uint64_t n = 1) { v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  void sub(uint64_t n = 1) { v_.store(v_.load(std::memory_order_relaxed) - n, std::memory_order_relaxed); }
+  uint64_t get() const { return v_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> v_{0};
+};
+
+enum class Protocol : uint8_t { kGrpc, kHttp2, kHttp1 };
+inline constexpr int kProtocols = 3;
+std::string_view protocol_name(Protocol p);  // "grpc", "http2", "http1"
+
+// Why the server ended something that a client wanted.
+enum class Shed : uint8_t {
+  kConnections,      // limit of connections
+  kStreams,          // limit of requests in progress
+  kMessageSize,      // a message larger than allowed
+  kReceiveBudget,    // no receive memory left
+  kHeaderSize,       // header too large
+  kHeaderTimeout,    // header not complete in time
+  kBodyTimeout,      // body made no progress
+  kWriteTimeout,     // answer was not read
+  kIdleTimeout,      // connection without requests
+  kResetFlood,       // HTTP/2 frames that only cost
+  kProtocolError,    // bytes that are not the protocol
+  kStopping,         // server is stopping
+  kCount,
+};
+std::string_view shed_name(Shed reason);
+
+struct Metrics {
+  Counter connections;         // accepted
+  Counter connections_open;
+  Counter received_bytes;
+  Counter sent_bytes;
+  Counter copied_tensors;      // inputs copied because their bytes lay unaligned, or decoded from text or varints
+  Counter copied_bytes;
+  Counter cancelled;           // requests whose client went away
+  std::array<std::array<Counter, 17>, kProtocols> requests;  // by protocol and status code
+  std::array<Counter, static_cast<size_t>(Shed::kCount)> shed;
+
+  void count_shed(Shed reason) { shed[static_cast<size_t>(reason)].add(); }
+};
+
+// Prometheus text exposition of the sum.
+std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive_budget_used, int64_t receive_budget);
+
+}  // namespace verge::net

@@ -1,0 +1,223 @@
+#include "net/server.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+
+#include "net/front.h"
+#include "net/json_write.h"
+#include "net/listener.h"
+#include "net/utf8.h"
+
+namespace verge::net {
+namespace {
+
+constexpr int kAcceptsPerTurn = 64;
+constexpr uint64_t kAcceptPauseNs = 100'000'000;  // when the machine has no descriptors left
+
+Status check(const ServerOptions& o) {
+  auto bad = [](const char* what) { return invalid_argument(std::string("server option ") + what); };
+  if (o.fronts < 1 || o.fronts > 1024) return bad("fronts must be between 1 and 1024");
+  if (o.max_connections < 1) return bad("max_connections must be at least 1");
+  if (o.max_streams < 1) return bad("max_streams must be at least 1");
+  if (o.max_requests < 1) return bad("max_requests must be at least 1");
+  if (o.max_header_bytes < 1024 || o.max_header_bytes > 1 << 20) return bad("max_header_bytes must be between 1 KiB and 1 MiB");
+  if (o.max_message_bytes < 1024 || o.max_message_bytes > uint64_t{1} << 40) return bad("max_message_bytes is out of range");
+  if (o.receive_budget_bytes < 1 << 20 || o.receive_budget_bytes > uint64_t{1} << 50) return bad("receive_budget_bytes is out of range");
+  for (double s : {o.header_timeout_s, o.body_timeout_s, o.write_timeout_s, o.idle_timeout_s, o.drain_timeout_s})
+    if (!(s > 0 && s < 1e7)) return bad("timeouts must be positive seconds");
+  return {};
+}
+
+}  // namespace
+
+// Accepts on the first front and hands connections to the front that has the fewest.
+class Server::Impl final : public EventHandler, public Timer {
+ public:
+  Impl(ServerOptions options, runtime::Runtime& runtime, Listener listener)
+      : shared(std::move(options), runtime), listener_(std::move(listener)), address(listener_.text()), port(listener_.port()),
+        pause_timers_(kAcceptPauseNs) {
+    shared.metrics_text = [this] { return metrics_text(); };
+  }
+
+  Status start() {
+    for (int i = 0; i < shared.options.fronts; ++i) {
+      VERGE_ASSIGN(auto front, Front::create(shared, i));
+      fronts_.push_back(std::move(front));
+    }
+    fronts_[0]->loop().add_timers(&pause_timers_);
+    VERGE_RETURN_IF_ERROR(fronts_[0]->loop().add(listener_.fd(), EPOLLIN, this));
+    const auto& cores = shared.options.front_cores;
+    for (size_t i = 0; i < fronts_.size(); ++i) fronts_[i]->start_thread(cores.empty() ? -1 : cores[i % cores.size()]);
+    started_ = true;
+    return {};
+  }
+
+  void on_event(uint32_t) override {
+    for (int i = 0; i < kAcceptsPerTurn; ++i) {
+      bool exhausted;
+      const int fd = listener_.accept(&exhausted);
+      if (fd < 0) {
+        if (exhausted) {
+          // Level-triggered: without a pause the loop would spin on the connection that cannot be taken.
+          fronts_[0]->metrics().count_shed(Shed::kConnections);
+          fronts_[0]->loop().remove(listener_.fd(), this);
+          pause_timers_.arm(*this, fronts_[0]->loop().now());
+        }
+        return;
+      }
+      take(fd);
+    }
+  }
+
+  void on_timer() override { static_cast<void>(fronts_[0]->loop().add(listener_.fd(), EPOLLIN, this)); }
+
+  void begin_stop(std::function<void()> drained) {
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      stopping_ = true;
+      drained_ = std::move(drained);
+      fronts_left_ = fronts_.size();
+    }
+    fronts_[0]->post([this] {
+      // Connections that the kernel has already accepted are served too.
+      on_event(EPOLLIN);
+      TimerList::cancel(*this);
+      fronts_[0]->loop().remove(listener_.fd(), this);
+      listener_.close();
+      for (auto& front : fronts_) {
+        Front* f = front.get();
+        f->post([this, f] {
+          f->begin_stop([this] { front_stopped(); });
+          if (abandon_.load()) f->close_all();
+        });
+      }
+    });
+  }
+
+  void join() {
+    for (auto& front : fronts_) front->join();
+  }
+
+  void stop_now() {
+    if (!started_) return;
+    abandon_.store(true);
+    begin_stop({});
+    // A stop that began before may be waiting for clients.
+    for (auto& front : fronts_) {
+      Front* f = front.get();
+      f->post([f] { f->close_all(); });
+    }
+    join();
+  }
+
+  std::string metrics_text() const {
+    std::vector<const Metrics*> all;
+    for (const auto& front : fronts_) all.push_back(&front->metrics());
+    return net::metrics_text(all, shared.budget.used(), shared.budget.limit());
+  }
+
+  Shared shared;
+
+ private:
+  void take(int fd) {
+    if (shared.connections.fetch_add(1, std::memory_order_relaxed) >= shared.options.max_connections) {
+      shared.connections.fetch_sub(1, std::memory_order_relaxed);
+      fronts_[0]->metrics().count_shed(Shed::kConnections);
+      ::close(fd);
+      return;
+    }
+    Front* best = fronts_[0].get();
+    for (auto& front : fronts_)
+      if (front->connection_count() < best->connection_count()) best = front.get();
+    if (best == fronts_[0].get()) {
+      best->adopt(fd);
+    } else {
+      best->expect_connection();
+      best->post([best, fd] { best->adopt_expected(fd); });
+    }
+  }
+
+  void front_stopped() {
+    std::function<void()> drained;
+    {
+      std::lock_guard lock(mutex_);
+      if (--fronts_left_) return;
+      drained = std::move(drained_);
+    }
+    if (drained) drained();
+  }
+
+  Listener listener_;
+
+ public:
+  const std::string address;
+  const int port;
+
+ private:
+  TimerList pause_timers_;
+  std::vector<std::unique_ptr<Front>> fronts_;
+  bool started_ = false;
+  std::atomic<bool> abandon_{false};
+  std::mutex mutex_;
+  bool stopping_ = false;
+  size_t fronts_left_ = 0;
+  std::function<void()> drained_;
+};
+
+Server::Server() = default;
+
+Result<std::unique_ptr<Server>> Server::start(ServerOptions options, runtime::Runtime& runtime) {
+  VERGE_RETURN_IF_ERROR(check(options));
+  VERGE_ASSIGN(auto listener, Listener::open(options.address, options.port));
+  std::unique_ptr<Server> server(new Server);
+  server->impl_ = std::make_unique<Impl>(std::move(options), runtime, std::move(listener));
+  VERGE_RETURN_IF_ERROR(server->impl_->start());
+  return server;
+}
+
+Server::~Server() {
+  if (impl_) impl_->stop_now();
+}
+
+const std::string& Server::address() const { return impl_->address; }
+int Server::port() const { return impl_->port; }
+void Server::begin_stop(std::function<void()> drained) { impl_->begin_stop(std::move(drained)); }
+void Server::join() { impl_->join(); }
+std::string Server::metrics_text() const { return impl_->metrics_text(); }
+
+void print_access_record(const AccessRecord& r, std::string* out) {
+  ByteBuffer b;
+  auto text = [&b](std::string_view key, std::string_view value) {
+    b.append(b.empty() ? "{\"" : ",\"");
+    b.append(key);
+    b.append("\":");
+    json_string(valid_utf8(value) ? value : std::string_view("?"), &b);
+  };
+  auto number = [&b](std::string_view key, uint64_t value) {
+    b.append(",\"");
+    b.append(key);
+    b.append("\":");
+    json_number(value, &b);
+  };
+  text("protocol", r.protocol);
+  text("path", r.path);
+  text("model", r.model);
+  text("variant", r.variant);
+  text("id", r.id);
+  text("code", code_name(r.code));
+  if (r.protocol != "grpc") number("status", static_cast<uint64_t>(r.http_status));
+  number("request_bytes", r.request_bytes);
+  number("response_bytes", r.response_bytes);
+  number("queue_us", r.queue_ns / 1000);
+  number("compute_us", r.compute_ns / 1000);
+  number("total_us", r.total_ns / 1000);
+  b.append("}\n");
+  out->append(b.data(), b.size());
+}
+
+}  // namespace verge::net

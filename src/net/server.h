@@ -1,0 +1,82 @@
+// The data plane as a whole: fronts (one thread each) that serve HTTP/1.1, HTTP/2 and gRPC on one port, over a Runtime.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+#include "runtime/api.h"
+
+namespace verge::net {
+
+// One answered request, as an access log wants it. The views are valid during the call only.
+struct AccessRecord {
+  std::string_view protocol;  // "grpc", "http1", "http2"
+  std::string_view path;
+  std::string_view model;
+  std::string_view variant;
+  std::string_view id;
+  int http_status = 0;
+  Code code = Code::kOk;
+  uint64_t request_bytes = 0, response_bytes = 0;  // of the bodies
+  uint64_t queue_ns = 0, compute_ns = 0;
+  uint64_t total_ns = 0;  // from the complete request to the complete answer
+};
+// Appends the record as one JSON line.
+void print_access_record(const AccessRecord& record, std::string* out);
+
+struct ServerOptions {
+  std::string address = "127.0.0.1";  // a numeric IPv4 or IPv6 address, or "localhost"
+  int port = 8000;                    // 0 takes a free one
+  int fronts = 1;                     // threads
+  std::vector<int> front_cores;       // front i runs on front_cores[i % size]; empty: anywhere
+  std::string version = "0";          // told by server metadata
+
+  // Limits. A request beyond them is refused with a status, a connection is closed; each has a counter (verge_net_shed_total).
+  int max_connections = 10'000;                        // of the server
+  uint32_t max_streams = 256;                          // requests in progress on one HTTP/2 connection
+  uint32_t max_requests = 65'536;                      // requests in progress on one front
+  uint32_t max_header_bytes = 32 << 10;
+  uint64_t max_message_bytes = uint64_t{512} << 20;
+  uint64_t receive_budget_bytes = uint64_t{640} << 20;  // all requests being received or waiting; bounds max_message_bytes too
+  double header_timeout_s = 10;                        // from accept, or from the first byte of a request, to the end of its header
+  double body_timeout_s = 30;                          // without a byte of an unfinished body
+  double write_timeout_s = 30;                         // without a byte taken by a client whose answer waits
+  double idle_timeout_s = 300;                         // connection without requests
+  double drain_timeout_s = 30;                         // after begin_stop(), connections are closed however they stand
+
+  std::function<void(const AccessRecord&)> access_log;  // called on front threads; empty: none
+};
+
+class Server {
+ public:
+  // Listens and serves at once. kUnavailable where the address is taken, kInvalidArgument where it is none. The runtime must outlive it.
+  static Result<std::unique_ptr<Server>> start(ServerOptions options, runtime::Runtime& runtime);
+  // Closes what is open, cancels what runs, and waits for it to come back.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  const std::string& address() const;  // "127.0.0.1:8000", "[::1]:8000": with the port that was taken
+  int port() const;
+
+  // Stops taking connections and requests; what was accepted is answered (HTTP/2: GOAWAY twice; HTTP/1.1: Connection: close). Then, or
+  // when drain_timeout_s is over, calls `drained` from a front's thread. Any thread, once.
+  void begin_stop(std::function<void()> drained);
+  // Waits for the end of that.
+  void join();
+
+  // The net layer's part of /metrics.
+  std::string metrics_text() const;
+
+ private:
+  Server();
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace verge::net

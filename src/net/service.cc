@@ -1,0 +1,102 @@
+#include "net/service.h"
+
+#include "net/front.h"
+#include "net/grpc.h"
+
+namespace verge::net {
+
+Service::Service(Front& front) : front_(front) {}
+
+runtime::Runtime& Service::runtime() { return front_.shared().runtime; }
+
+void Service::handle(Call* call) {
+  if (call->is_grpc)
+    handle_grpc(*this, call);
+  else
+    handle_rest(*this, call);
+}
+
+void Service::fail(Call* call, Status status, int http_status) {
+  Reply& reply = call->reply;
+  reply.text.clear();
+  reply.segments.clear();
+  reply.json_bytes = -1;
+  reply.code = status.ok() ? Code::kUnknown : status.code();
+  if (call->is_grpc) {
+    percent_encode(status.message(), &reply.message);
+  } else {
+    reply.http_status = http_status ? http_status : http_status_of(reply.code);
+    reply.retry_after = reply.http_status == 429 || reply.http_status == 503;
+    write_rest_error(call, status);
+  }
+  answer(call);
+}
+
+void Service::cancel(Call* call) {
+  if (!call->in_runtime) return;
+  call->request.cancel();
+  front_.metrics().cancelled.add();
+}
+
+void Service::infer(Call* call) {
+  runtime::Request& request = call->request;
+  request.owner = call;
+  request.done = &Service::done;
+  call->in_runtime = true;
+  runtime().infer(front_.runtime_front(), request);
+}
+
+void Service::done(runtime::Request* request) {
+  auto* call = static_cast<Call*>(request->owner);
+  Service& service = *call->service;
+  call->in_runtime = false;
+  if (!call->transport) {
+    service.front_.metrics().requests[static_cast<size_t>(call->protocol)][static_cast<size_t>(Code::kCancelled)].add();
+    service.front_.recycle(call);
+    return;
+  }
+  if (!request->status.ok()) {
+    service.fail(call, std::move(request->status));
+    return;
+  }
+  if (call->is_grpc) {
+    write_grpc_infer(call);
+  } else if (Status s = write_rest_infer(call); !s.ok()) {
+    service.fail(call, std::move(s));
+    return;
+  }
+  service.answer(call);
+}
+
+void Service::answer(Call* call) {
+  call->reply.seal();
+  const auto code = static_cast<size_t>(call->reply.code);
+  front_.metrics().requests[static_cast<size_t>(call->protocol)][code < 17 ? code : 2].add();
+  if (front_.options().access_log) log(*call);
+  call->transport->send_reply(call);
+}
+
+void Service::log(const Call& call) {
+  AccessRecord r;
+  r.protocol = protocol_name(call.protocol);
+  r.path = path_of(call);
+  r.model = call.request.answered_model.empty() ? call.request.model : call.request.answered_model;
+  r.variant = call.request.answered_variant;
+  r.id = call.request.id;
+  r.http_status = call.reply.http_status;
+  r.code = call.reply.code;
+  r.request_bytes = call.body.size();
+  r.response_bytes = call.reply.body_bytes;
+  r.queue_ns = call.request.queue_ns;
+  r.compute_ns = call.request.compute_ns;
+  r.total_ns = now_ns() - call.request.arrival_ns;
+  front_.options().access_log(r);
+}
+
+void Service::count_copies(const CopyCount& copies) {
+  if (!copies.tensors) return;
+  front_.metrics().copied_tensors.add(copies.tensors);
+  front_.metrics().copied_bytes.add(copies.bytes);
+}
+
+}  // namespace verge::net

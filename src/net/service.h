@@ -1,0 +1,59 @@
+// What requests mean, whatever transport brought them: gRPC methods and REST paths onto the runtime. One a front.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/status.h"
+#include "net/call.h"
+
+namespace verge::net {
+
+class Front;
+
+class Service {
+ public:
+  explicit Service(Front& front);
+
+  // A complete request. The call is answered before this returns or later; it may be gone when this returns.
+  void handle(Call* call);
+  // Answers with an error. `http_status` 0: what belongs to the code.
+  void fail(Call* call, Status status, int http_status = 0);
+  // The client of a call that is in the runtime has gone; the call comes back by itself.
+  void cancel(Call* call);
+
+  // --- for the protocols' own files ---
+  Front& front() { return front_; }
+  runtime::Runtime& runtime();
+  // Hands call.request to the runtime.
+  void infer(Call* call);
+  // call.reply is complete but for seal().
+  void answer(Call* call);
+  void count_copies(const CopyCount& copies);
+
+ private:
+  static void done(runtime::Request* request);
+  void log(const Call& call);
+  Front& front_;
+};
+
+// The path without its query.
+inline std::string_view path_of(const Call& call) {
+  const std::string_view path = call.path;
+  return path.substr(0, path.find('?'));
+}
+
+// gRPC: inference.GRPCInferenceService and grpc.health.v1.Health.
+void handle_grpc(Service& service, Call* call);
+void write_grpc_infer(Call* call);
+
+// REST: /v2/… and /metrics.
+void handle_rest(Service& service, Call* call);
+// JSON {"error": …}.
+void write_rest_error(Call* call, const Status& status);
+
+// REST inference: reads the JSON and binary body into call.request; writes its answer.
+Status read_rest_infer(Call* call, CopyCount* copies);
+Status write_rest_infer(Call* call);
+
+}  // namespace verge::net

@@ -1,0 +1,211 @@
+#include "echo_runtime.h"
+
+#include <time.h>
+
+#include <chrono>
+
+namespace verge::runtime {
+void Request::release() {
+  if (run) test::EchoRuntime::count_release();
+  run = nullptr;
+}
+}  // namespace verge::runtime
+
+namespace verge::test {
+namespace {
+
+using runtime::Request;
+
+uint64_t now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(t.tv_nsec);
+}
+
+// INPUT3 is answered as OUTPUT3, every other name as itself.
+std::string_view output_name(std::string_view input) {
+  static constexpr std::string_view kOutputs[] = {"OUTPUT0", "OUTPUT1", "OUTPUT2", "OUTPUT3", "OUTPUT4",
+                                                  "OUTPUT5", "OUTPUT6", "OUTPUT7", "OUTPUT8", "OUTPUT9"};
+  if (input.size() == 6 && input.starts_with("INPUT") && input[5] >= '0' && input[5] <= '9') return kOutputs[input[5] - '0'];
+  return input;
+}
+
+void answer(Request& r) {
+  r.outputs.clear();
+  if (!r.bounds.variant.empty() && r.bounds.variant != "plain" && r.bounds.variant != "other") {
+    r.status = not_found("model '" + std::string(r.model) + "' has no variant '" + std::string(r.bounds.variant) + "'");
+    return;
+  }
+  for (const auto& t : r.inputs)
+    if (r.wanted_outputs.empty()) r.outputs.push_back({output_name(t.name), t.dtype, t.shape, t.data});
+  for (std::string_view wanted : r.wanted_outputs) {
+    bool found = false;
+    for (const auto& t : r.inputs) {
+      if (output_name(t.name) != wanted) continue;
+      r.outputs.push_back({wanted, t.dtype, t.shape, t.data});
+      found = true;
+    }
+    if (!found) {
+      r.status = invalid_argument("model '" + std::string(r.model) + "' has no output '" + std::string(wanted) + "'");
+      return;
+    }
+  }
+  r.answered_model = r.model;
+  r.answered_version = 1;
+  r.answered_variant = r.bounds.variant.empty() ? "plain" : r.bounds.variant;
+  r.run = &r;
+}
+
+}  // namespace
+
+std::atomic<int> EchoRuntime::released_{0};
+void EchoRuntime::count_release() { ++released_; }
+
+void EchoFront::drain() {
+  Request* list;
+  std::deque<std::function<void()>> posted;
+  {
+    std::lock_guard lock(mutex_);
+    list = first_;
+    first_ = last_ = nullptr;
+    posted.swap(posted_);
+  }
+  for (auto& fn : posted) fn();
+  while (list) {
+    Request* next = list->next;
+    list->done(list);
+    list = next;
+  }
+}
+
+void EchoFront::post(std::function<void()> fn) {
+  {
+    std::lock_guard lock(mutex_);
+    posted_.push_back(std::move(fn));
+  }
+  wake_();
+}
+
+void EchoFront::finished(Request* r) {
+  r->next = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    (last_ ? last_->next : first_) = r;
+    last_ = r;
+  }
+  wake_();
+}
+
+EchoRuntime::EchoRuntime() : worker_([this] { work(); }) {}
+
+EchoRuntime::~EchoRuntime() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  worker_.join();
+}
+
+std::unique_ptr<runtime::Front> EchoRuntime::make_front(std::function<void()> wake) { return std::make_unique<EchoFront>(std::move(wake)); }
+
+bool EchoRuntime::known(std::string_view name) const { return name == "echo" || name == "threaded" || name == "slow" || name == "broken"; }
+
+void EchoRuntime::infer(runtime::Front& front, Request& r) {
+  r.front = &front;
+  if (!known(r.model)) {
+    r.status = not_found("unknown model '" + std::string(r.model) + "'");
+    r.done(&r);
+  } else if (r.version > 1) {
+    r.status = not_found("model '" + std::string(r.model) + "' has no version " + std::to_string(r.version));
+    r.done(&r);
+  } else if (r.model == "broken") {
+    r.status = internal_error("it is 100% broken: \xc3\xa4");
+    r.done(&r);
+  } else if (r.model == "echo") {
+    answer(r);
+    r.done(&r);
+  } else {
+    {
+      std::lock_guard lock(mutex_);
+      (r.model == "slow" ? slow_ : queue_).push_back(&r);
+    }
+    changed_.notify_all();
+  }
+}
+
+void EchoRuntime::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    while (!queue_.empty()) {
+      Request* r = queue_.front();
+      queue_.pop_front();
+      lock.unlock();
+      answer(*r);
+      static_cast<EchoFront*>(r->front)->finished(r);
+      lock.lock();
+    }
+    for (size_t i = 0; i < slow_.size();) {
+      Request* r = slow_[i];
+      const bool cancelled = r->cancelled.load(), late = r->bounds.deadline_ns && now_ns() >= r->bounds.deadline_ns;
+      if (!cancelled && !late && !release_ && !stop_) {
+        ++i;
+        continue;
+      }
+      slow_.erase(slow_.begin() + static_cast<ptrdiff_t>(i));
+      if (cancelled) ++cancelled_;
+      if (cancelled)
+        r->status = {Code::kCancelled, "cancelled"};
+      else if (late)
+        r->status = {Code::kDeadlineExceeded, "deadline exceeded"};
+      else
+        answer(*r);
+      static_cast<EchoFront*>(r->front)->finished(r);
+    }
+    if (slow_.empty()) release_ = false;
+    if (stop_ && slow_.empty() && queue_.empty()) return;
+    if (slow_.empty())
+      changed_.wait(lock);
+    else
+      changed_.wait_for(lock, std::chrono::milliseconds(2));
+  }
+}
+
+void EchoRuntime::release_slow() {
+  {
+    std::lock_guard lock(mutex_);
+    release_ = true;
+  }
+  changed_.notify_all();
+}
+
+int EchoRuntime::waiting_slow() {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(slow_.size());
+}
+
+Result<bool> EchoRuntime::model_ready(runtime::Front&, std::string_view name, int64_t version) const {
+  if (!known(name) || version > 1) return not_found("unknown model '" + std::string(name) + "'");
+  return ready_.load();
+}
+
+Result<runtime::ModelDoc> EchoRuntime::model_doc(runtime::Front&, std::string_view name, int64_t version) const {
+  if (!known(name) || version > 1) return not_found("unknown model '" + std::string(name) + "'");
+  runtime::ModelDoc doc;
+  doc.name = name;
+  doc.versions = {1};
+  doc.platform = "verge";
+  TensorSpec t;
+  t.name = "INPUT0";
+  t.dtype = DType::kFp32;
+  t.shape = Shape{-1, 16};
+  t.batch_axis = 0;
+  doc.inputs = {t};
+  t.name = "OUTPUT0";
+  doc.outputs = {t};
+  doc.default_variant = "plain";
+  doc.parameters = Json{{"default_variant", "plain"}};
+  return doc;
+}
+
+}  // namespace verge::test

@@ -1,0 +1,72 @@
+// A Runtime for tests of the data plane: answers are the inputs. Models by name:
+//   echo      answers before infer() returns
+//   threaded  answers from another thread
+//   slow      is held until it is cancelled, its deadline passes, or release_slow() is called
+//   broken    fails with kInternal
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "runtime/api.h"
+
+namespace verge::test {
+
+class EchoRuntime;
+
+class EchoFront final : public runtime::Front {
+ public:
+  explicit EchoFront(std::function<void()> wake) : wake_(std::move(wake)) {}
+  void drain() override;
+  void post(std::function<void()> fn) override;
+  void finished(runtime::Request* request);  // any thread
+
+ private:
+  std::function<void()> wake_;
+  std::mutex mutex_;
+  runtime::Request* first_ = nullptr;
+  runtime::Request* last_ = nullptr;
+  std::deque<std::function<void()>> posted_;
+};
+
+class EchoRuntime final : public runtime::Runtime {
+ public:
+  EchoRuntime();
+  ~EchoRuntime() override;
+
+  std::unique_ptr<runtime::Front> make_front(std::function<void()> wake) override;
+  void infer(runtime::Front& front, runtime::Request& request) override;
+  bool live() const override { return true; }
+  bool ready() const override { return ready_; }
+  Result<bool> model_ready(runtime::Front&, std::string_view name, int64_t version) const override;
+  Result<runtime::ModelDoc> model_doc(runtime::Front&, std::string_view name, int64_t version) const override;
+  std::string metrics_text() const override { return "# HELP echo_runs_total Runs.\n# TYPE echo_runs_total counter\necho_runs_total 0\n"; }
+  void begin_drain(std::function<void()> drained) override { drained(); }
+
+  void set_ready(bool ready) { ready_ = ready; }
+  void release_slow();
+  int waiting_slow();
+  int cancelled() const { return cancelled_; }
+  int released() const { return released_; }
+  static void count_release();
+
+ private:
+  void work();
+  bool known(std::string_view name) const;
+
+  std::atomic<bool> ready_{true};
+  std::atomic<int> cancelled_{0};
+  static std::atomic<int> released_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<runtime::Request*> queue_, slow_;
+  bool release_ = false;
+  bool stop_ = false;
+  std::thread worker_;
+};
+
+}  // namespace verge::test
