@@ -71,7 +71,8 @@ std::string headline(const Summary& s) {
 
 std::string precision_text(const Row& row) {
   std::string asked = clean(row.spec->precision);
-  if (!row.profile) return asked;
+  // What never ran has executed nothing.
+  if (!row.profile || (row.profile->executed_precision.empty() && row.verdict != Verdict::kOk)) return asked;
   const std::string executed = row.profile->executed_precision.empty() ? "?" : clean(row.profile->executed_precision);
   return executed == asked ? asked : asked + " → " + executed;
 }
@@ -136,7 +137,7 @@ std::string terminal_table(const Summary& s, const Options& options) {
     if (!any) out += "\nWhy not:\n";
     any = true;
     std::string line = "  " + clean(row.spec->id) + ": " + clean(row.reason);
-    out += (options.width > 20 ? shortened(line, options.width) : line) + "\n";
+    out += (options.width > 20 ? shortened(line, 3 * options.width) : line) + "\n";
   }
   for (const auto& w : s.package->warnings) out += "note: " + clean(w) + "\n";
   return out;

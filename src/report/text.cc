@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 namespace verge::report {
 namespace {
@@ -11,7 +13,7 @@ constexpr std::string_view kNone = "–";
 constexpr uint32_t kReplacement = 0xFFFD;
 
 std::string print(const char* format, double v) {
-  char text[64];
+  char text[400];  // of the largest double
   std::snprintf(text, sizeof text, format, v);
   return text;
 }
@@ -68,8 +70,10 @@ int width_of(uint32_t c) {
 
 std::string significant(double v, int digits) {
   if (v == 0) return "0";
-  const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(v))));
-  char text[64];
+  char text[400];  // of the largest double
+  // Rounded to its digits first, so that 0.9996 is "1.00" and not "1.000".
+  std::snprintf(text, sizeof text, "%.*e", digits - 1, v);
+  const int magnitude = std::atoi(std::strchr(text, 'e') + 1);
   std::snprintf(text, sizeof text, "%.*f", std::clamp(digits - 1 - magnitude, 0, 12), v);
   return text;
 }
