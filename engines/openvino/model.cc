@@ -99,7 +99,10 @@ std::string first_bytes(const std::string& path, size_t n) {
 // OpenVINO offers a file to every reader it has; one that is not what the artifact says is refused before.
 void check_content(const std::string& path, const std::string& format) {
   if (format == "openvino-ir") {
-    if (first_bytes(path, 512).find('<') == std::string::npos) fail(VERGE_DATA_LOSS, path + ": is no OpenVINO IR, whose first file is XML");
+    std::string head = first_bytes(path, 64);
+    size_t start = head.rfind("\xEF\xBB\xBF", 0) == 0 ? 3 : 0;
+    start = head.find_first_not_of(" \t\r\n", start);
+    if (start == std::string::npos || head[start] != '<') fail(VERGE_DATA_LOSS, path + ": is no OpenVINO IR, whose first file is XML");
   } else if (format == "onnx") {
     verge_plugin::read_onnx_facts(path);
   } else if (format == "tflite") {
