@@ -30,11 +30,18 @@ struct Operator {
   X(expand)                          \
   X(squeeze)                         \
   X(transpose)                       \
+  X(decode)                          \
+  X(resize)                          \
+  X(crop)                            \
+  X(window)                          \
+  X(vector_length)                   \
+  X(append_column)                   \
   X(softmax)                         \
   X(sigmoid)                         \
   X(argmax)                          \
   X(topk)                            \
   X(threshold)                       \
+  X(quantise)                        \
   X(dequantise)
 
 #define VERGE_DECLARE_OPERATOR(name) extern const Operator kOp_##name;
