@@ -4,7 +4,7 @@
 #include <charconv>
 
 #include "build/recipe_fields.h"
-#include "build/yaml.h"
+#include "core/yaml.h"
 #include "os/files.h"
 #include "transform/chain.h"
 

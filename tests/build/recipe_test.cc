@@ -8,7 +8,7 @@
 
 #include "build/build.h"
 #include "build/recipe_fields.h"
-#include "build/yaml.h"
+#include "core/yaml.h"
 #include "core/json.h"
 
 namespace verge::build {

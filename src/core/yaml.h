@@ -11,7 +11,7 @@
 #include "core/json.h"
 #include "core/status.h"
 
-namespace verge::build {
+namespace verge {
 
 struct YamlNode {
   enum class Kind { kNull, kScalar, kList, kMap };
@@ -40,4 +40,4 @@ bool yaml_boolean(const YamlNode& node, bool& out);
 // The same value as JSON: plain scalars become null, booleans, integers or numbers where they look like one, else strings.
 Json yaml_to_json(const YamlNode& node);
 
-}  // namespace verge::build
+}  // namespace verge

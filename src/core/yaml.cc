@@ -1,4 +1,4 @@
-#include "build/yaml.h"
+#include "core/yaml.h"
 
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
@@ -9,7 +9,7 @@
 #include <cmath>
 #include <sstream>
 
-namespace verge::build {
+namespace verge {
 namespace {
 
 struct Refused {
@@ -209,4 +209,4 @@ Json yaml_to_json(const YamlNode& node) {
   return nullptr;
 }
 
-}  // namespace verge::build
+}  // namespace verge
