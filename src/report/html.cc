@@ -57,8 +57,8 @@ std::string quality_section(const Summary& s) {
   if (wide.empty()) return {};
   const bool metric = s.quality == Quality::kMetric;
   std::string out = metric ? "<h2>Accuracy against latency</h2>" : "<h2>Difference against latency</h2>";
-  out += std::string("<p class=\"soft\">The line joins the variants that nothing beats: every other one is slower without being ") +
-         (metric ? "more accurate" : "closer to the reference") + ".";
+  out += std::string("<p class=\"soft\">The line joins the variants that nothing beats: for every other one there is a faster one that is at least as ") +
+         (metric ? "accurate" : "close to the reference") + ".";
   if (metric && s.manifest->evaluation_samples > 0)
     out += " Evaluated on " + std::to_string(s.manifest->evaluation_samples) + " samples" +
            (s.manifest->evaluation_description.empty() ? std::string() : " (" + html(s.manifest->evaluation_description) + ")") + ".";

@@ -36,9 +36,6 @@ std::vector<const LatencyCell*> batch_line(const Row& r) {
   return cells;
 }
 
-// Zero cannot stand on a logarithmic axis: exact is drawn one step below everything else.
-double plottable(double diff, double floor) { return std::max(diff, floor); }
-
 }  // namespace
 
 int engine_index(std::string_view engine) {
@@ -55,14 +52,7 @@ std::string quality_plot(const Summary& s, double width, double height) {
     if (r.verdict == Verdict::kOk && r.p50() > 0 && s.quality_of(r) >= 0) points.push_back(&r);
   if (points.empty()) return {};
   const bool metric = s.quality == Quality::kMetric, narrow = width < 500;
-  double floor = 1e-9;
-  if (!metric) {
-    double least = 1;
-    for (const Row* r : points)
-      if (s.quality_of(*r) > 0) least = std::min(least, s.quality_of(*r));
-    floor = least / 3;
-  }
-  auto value = [&](const Row& r) { return metric ? s.quality_of(r) : plottable(s.quality_of(r), floor); };
+  auto value = [&](const Row& r) { return s.quality_of(r); };
   auto [fast, slow] = std::minmax_element(points.begin(), points.end(), [](auto* a, auto* b) { return a->p50() < b->p50(); });
   double low = value(*points[0]), high = low;
   for (const Row* r : points) low = std::min(low, value(*r)), high = std::max(high, value(*r));
@@ -84,18 +74,18 @@ std::string quality_plot(const Summary& s, double width, double height) {
   }
   for (double t : x.ticks(narrow ? 5 : 10)) {
     svg.line(x(t), bottom, x(t), bottom + 4, "axis");
-    svg.text(x(t), bottom + 17, time_us(t), "tick", "middle");
+    svg.text(x(t), bottom + 17, tick_us(t), "tick", "middle");
   }
   svg.line(left, bottom, right, bottom, "axis");
-  svg.text(left - (narrow ? 40 : 50), 14, y_name + (up ? " ↑" : metric ? " (less is better)" : " (up is closer)"), "name");
+  svg.text(0, 14, y_name + (up ? " ↑" : metric ? " (less is better)" : " (up is closer)"), "name");
   svg.text(right, height - 6, "← p50 of one sample, batch 1", "name", "end");
 
   Labels labels(left, top - 6, width, bottom);
   auto mark_line = [&](double v, const std::string& text) {
     if (v < y.low() || v > y.high()) return;
     svg.line(left, y(v), right, y(v), "mark");
-    svg.text(right, y(v) - 4, text, "tick", "end");
-    for (double at = right - text_width(text, kFont); at < right; at += 8) labels.block(at, y(v) - 8, 5);
+    svg.text(left + 2, y(v) - 4, text, "tick");
+    for (double at = left; at < left + text_width(text, kFont); at += 8) labels.block(at, y(v) - 8, 5);
   };
   if (show_reference) {
     mark_line(m.reference_accuracy, "reference " + fraction(m.reference_accuracy));
@@ -117,6 +107,7 @@ std::string quality_plot(const Summary& s, double width, double height) {
     }
     steps.push_back({right, steps.back().second});
     svg.path(steps, "front");
+    for (size_t i = 1; i < steps.size(); ++i) labels.block_line(steps[i - 1].first, steps[i - 1].second, steps[i].first, steps[i].second);
     steps.push_back({right, bottom});
     svg.path(steps, "below", true);
   }
@@ -174,7 +165,7 @@ std::string batch_plot(const Summary& s, std::string_view engine) {
   Svg svg(kWidth, kHeight, "Latency against batch size of the variants in " + std::string(engine) + "; both axes are logarithmic");
   for (double t : y.ticks(5)) {
     svg.line(left, y(t), right, y(t), "grid");
-    svg.text(left - 5, y(t) + 4, time_us(t), "tick", "end");
+    svg.text(left - 5, y(t) + 4, tick_us(t), "tick", "end");
   }
   double last = -100;
   for (int64_t b : batches) {
@@ -225,7 +216,7 @@ std::string bar_plot(const Summary& s, Bar bar) {
     std::string text;
     switch (bar) {
       case Bar::kSize:
-        if (r.size_bytes && r.verdict != Verdict::kFailed) v = static_cast<double>(r.size_bytes), text = bytes(v);
+        if (r.size_bytes && (r.verdict == Verdict::kOk || r.verdict == Verdict::kNotMeasured)) v = static_cast<double>(r.size_bytes), text = bytes(v);
         break;
       case Bar::kLoad:
         if (r.profile && r.verdict == Verdict::kOk) v = r.profile->load_ms_cold, second = r.profile->load_ms_cached, text = load_text(r);

@@ -12,7 +12,7 @@ inline constexpr char kStyle[] = R"css(
 --ok:#63d2a5;--okbg:#123428;--warn:#f0c06a;--warnbg:#3a2c10;--bad:#f2958a;--badbg:#40201c;--mutebg:#262b30}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;-webkit-text-size-adjust:100%}
-main{max-width:1080px;margin:0 auto;padding:28px 20px 56px}
+main{max-width:1180px;margin:0 auto;padding:28px 20px 56px}
 h1{font-size:28px;line-height:1.15;margin:0;letter-spacing:-.01em;overflow-wrap:anywhere}
 h2{font-size:18px;margin:44px 0 4px}
 h3{font-size:14px;margin:0 0 6px;font-weight:600}
@@ -24,12 +24,13 @@ p{margin:4px 0 12px;max-width:72ch;overflow-wrap:anywhere}
 .figures b{display:block;font-size:24px;line-height:1.2;font-weight:650;letter-spacing:-.01em;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .figures span{color:var(--soft);font-size:13px;display:block;overflow-wrap:anywhere}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:8px 0 4px;padding:0;list-style:none;font-size:13px}
-.legend svg{width:14px;height:14px;vertical-align:-2px;margin-right:6px}
+.legend li{white-space:nowrap}
+.legend svg{display:inline-block;width:14px;height:14px;vertical-align:-2px;margin-right:6px}
 figure{margin:0}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(310px,1fr));gap:26px 34px;margin-top:12px}
-svg{display:block;width:100%;height:auto;overflow:visible}
+figure svg{display:block;width:100%;height:auto;overflow:visible}
 .narrow{display:none}
-svg text{font-size:12px;fill:var(--ink);font-family:inherit;font-variant-numeric:tabular-nums}
+svg text{font-size:12px;fill:var(--ink);paint-order:stroke;font-family:inherit;font-variant-numeric:tabular-nums}
 svg .tick{fill:var(--soft);font-size:11px}
 svg .name{fill:var(--soft);font-size:12px}
 svg .strong{fill:var(--ink);font-weight:600}
@@ -46,18 +47,19 @@ svg .ghost{fill:none;stroke:var(--grid);stroke-width:1.2}
 svg .value{font-size:11px}
 .e0{--c:var(--c0)}.e1{--c:var(--c1)}.e2{--c:var(--c2)}.e3{--c:var(--c3)}.e4{--c:var(--c4)}.e5{--c:var(--c5)}
 svg .on[class*=e]{fill:var(--c);stroke:var(--bg);stroke-width:1.2}
-svg text.on[class]{stroke:none;fill:var(--ink)}
+svg text.on[class]{fill:var(--ink)}
+svg text.label[class]{stroke:var(--bg);stroke-opacity:.8;stroke-width:3px;stroke-linejoin:round}
 svg .off{fill:var(--bg);stroke:var(--c);stroke-width:1.6}
 svg .line{stroke:var(--c)}
 svg .bar{fill:var(--c);fill-opacity:.85}
 svg .inner{fill:#000;fill-opacity:.28}
 .scroll{overflow-x:auto;margin-top:10px}
-table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:tabular-nums}
-th,td{text-align:left;padding:7px 10px 7px 0;border-bottom:1px solid var(--rule);vertical-align:top}
+table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
+th,td{text-align:left;padding:7px 14px 7px 0;border-bottom:1px solid var(--rule);vertical-align:top}
 th{font-weight:600;color:var(--soft);font-size:12.5px;white-space:nowrap}
 td.n,th.n{text-align:right;white-space:nowrap}
-td.id{font-weight:600;overflow-wrap:anywhere;min-width:130px}
-tr.chosen td.id::after{content:" ▸ default";color:var(--soft);font-weight:400;font-size:12px;white-space:nowrap}
+td.id{font-weight:600;white-space:nowrap}
+tr.chosen td.id::after{content:"default";margin-left:8px;padding:0 7px;border-radius:99px;background:var(--ink);color:var(--bg);font-weight:400;font-size:11.5px}
 .v{display:inline-block;border-radius:99px;padding:0 9px;font-size:12.5px;white-space:nowrap}
 .v0{color:var(--ok);background:var(--okbg)}.v1{color:var(--warn);background:var(--warnbg)}.v2{color:var(--bad);background:var(--badbg)}.v3{color:var(--soft);background:var(--mutebg)}
 .reasons{list-style:none;margin:10px 0 0;padding:0}
@@ -76,7 +78,7 @@ main{padding:18px 14px 40px}h1{font-size:23px}
 .cards,.cards tbody{display:block}
 .cards tr{display:grid;grid-template-columns:repeat(3,1fr);gap:7px 10px;padding:12px 0;border-bottom:1px solid var(--rule)}
 .cards td{display:block;border:0;padding:0;text-align:left;white-space:normal;overflow-wrap:anywhere}
-.cards td.id{grid-column:1/3}.cards td.verdict{text-align:right}
+.cards td.id{grid-column:1/3;white-space:normal}.cards td.verdict{text-align:right}
 .cards td[data-k]::before{content:attr(data-k);display:block;color:var(--soft);font-size:11.5px}
 dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}
 }

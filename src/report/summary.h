@@ -42,7 +42,7 @@ struct Summary {
   const Row* native_row() const;  // the fastest variant in TensorFlow itself, called from C; nullptr if there is none
   int count(Verdict v) const;
   bool larger_is_better() const;
-  double quality_of(const Row& row) const;  // -1: unknown
+  double quality_of(const Row& row) const;  // -1: unknown. Differences within the rounding of floats are equal
 };
 
 Result<Summary> summarise(const package::Package& package, const std::string& device);

@@ -126,6 +126,11 @@ void Svg::marker(int shape, double x, double y, double r, std::string_view css, 
 
 std::string Svg::take() { return std::move(out_) + "</svg>"; }
 
+void Labels::block_line(double x1, double y1, double x2, double y2) {
+  const int n = std::clamp(static_cast<int>(std::hypot(x2 - x1, y2 - y1) / 4), 1, 1000);
+  for (int i = 0; i <= n; ++i) block(x1 + (x2 - x1) * i / n, y1 + (y2 - y1) * i / n, 1.5);
+}
+
 bool Labels::free(const Box& b) const {
   if (b.left < bounds_.left || b.right > bounds_.right || b.top < bounds_.top || b.bottom > bounds_.bottom) return false;
   return std::none_of(taken_.begin(), taken_.end(),

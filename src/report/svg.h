@@ -45,6 +45,7 @@ class Labels {
  public:
   Labels(double left, double top, double right, double bottom) : bounds_{left, top, right, bottom} {}
   void block(double x, double y, double radius) { taken_.push_back({x - radius, y - radius, x + radius, y + radius}); }
+  void block_line(double x1, double y1, double x2, double y2);
   // The label's box next to (x, y): true and the left end of its base line if there is room. `distance` says how far away it came to lie.
   bool place(double x, double y, double text_width, double text_height, double& label_x, double& label_y, double& distance);
 

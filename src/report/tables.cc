@@ -80,7 +80,12 @@ std::string precision_text(const Row& row) {
 std::string load_text(const Row& row) {
   if (!row.profile || row.profile->load_ms_cold < 0) return "–";
   std::string cold = time_us(row.profile->load_ms_cold * 1e3);
-  return row.profile->load_ms_cached < 0 ? cold : cold + " / " + time_us(row.profile->load_ms_cached * 1e3);
+  if (row.profile->load_ms_cached < 0) return cold;
+  const std::string cached = time_us(row.profile->load_ms_cached * 1e3);
+  // One unit for both where it is the same.
+  const size_t unit = cold.find(' ');
+  if (unit != std::string::npos && cached.ends_with(cold.substr(unit))) cold.resize(unit);
+  return cold + " / " + cached;
 }
 
 std::string verdict_counts(const Summary& s) {

@@ -85,6 +85,15 @@ std::string time_us(double us) {
   return significant(us / 1e6, 3) + " s";
 }
 
+std::string tick_us(double us) {
+  std::string s = time_us(us);
+  const size_t unit = s.find(' '), point = s.find('.');
+  if (unit == std::string::npos || point > unit) return s;
+  size_t end = s.find_last_not_of('0', unit - 1);
+  s.erase(end == point ? end : end + 1, unit - (end == point ? end : end + 1));
+  return s;
+}
+
 std::string bytes(double n) {
   if (n < 0 || !std::isfinite(n)) return std::string(kNone);
   if (n < 999.5) return print("%.0f B", n);

@@ -9,6 +9,7 @@ namespace verge::report {
 
 // Three significant digits and a unit: "67.2 µs", "1.16 ms", "97.1 kB". A negative value is "–": not measured.
 std::string time_us(double us);
+std::string tick_us(double us);  // as short as it goes: "10 ms", "2.5 ms"
 std::string bytes(double n);
 std::string rate(double per_second);      // "39,700"
 std::string significant(double v, int digits);  // without an exponent where that is short
