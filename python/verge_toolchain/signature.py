@@ -27,7 +27,6 @@ NUMPY = {
     "BF16": np.dtype("V2"),
     "BYTES": np.dtype("S"),
 }
-FLOATS = ("FP16", "FP32", "FP64", "BF16")
 
 _FROM_NUMPY = {v: k for k, v in NUMPY.items() if k not in ("BF16", "BYTES")}
 
@@ -80,12 +79,6 @@ class Signature:
 
     def batched(self) -> bool:
         return all(t.batched() for t in self.inputs)
-
-    def all_float(self) -> bool:
-        return all(t.dtype in FLOATS for t in self.inputs)
-
-    def input(self, name: str) -> Tensor:
-        return next(t for t in self.inputs if t.name == name)
 
 
 def make_signature(inputs: list[Tensor], outputs: list[Tensor]) -> Signature:

@@ -22,11 +22,11 @@ _CONVERTERS = {
     ("tensorflow", "tflite"): "tflite:from_tensorflow",
     ("tensorflow", "edgetpu-tflite"): "tflite:edgetpu_from_tensorflow",
     ("onnx", "onnx"): "onnx:from_onnx",
-    ("onnx", "openvino-ir"): "openvino_ir:from_onnx",
+    ("onnx", "openvino-ir"): "openvino_ir:from_file",
     ("tflite", "tflite"): "tflite_requantize:from_tflite",
-    ("tflite", "openvino-ir"): "openvino_ir:from_tflite",
+    ("tflite", "openvino-ir"): "openvino_ir:from_file",
     ("tflite", "onnx"): "onnx:from_tflite",
-    ("openvino-ir", "openvino-ir"): "openvino_ir:from_openvino_ir",
+    ("openvino-ir", "openvino-ir"): "openvino_ir:from_file",
 }
 
 
@@ -76,8 +76,15 @@ class Job:
             return [0]
         return self.target["batches"] or [1]
 
-    def calibration(self) -> Samples:
-        """The calibration samples; without them there is no static quantisation."""
+    @property
+    def as_it_is(self) -> bool:
+        """Whether the source has this precision already, so that its weights are taken over as they are."""
+        return self.source.family != "tensorflow" and self.precision == self.source.precision
+
+    def calibration(self) -> Samples | None:
+        """The calibration samples where this target is quantised with them. Without samples there is no static quantisation."""
+        if self.precision != "int8" or self.as_it_is:
+            return None
         if not self.calibration_files:
             raise LeftOut("no calibration data: a static int8 variant needs real samples (data.calibration in model.yaml)")
         if not any(t.dtype == "FP32" for t in self.source.signature.inputs):
@@ -85,7 +92,8 @@ class Job:
         return Samples(self.calibration_files, self.source.signature, "calibration")
 
     def only(self, *precisions: str) -> None:
-        if self.precision not in precisions:
+        """What the converter can make, beside what the source is already."""
+        if self.precision not in precisions and not self.as_it_is:
             raise LeftOut(f"{self.target['format']} has no {self.precision} form in this tool chain")
 
 
@@ -96,13 +104,19 @@ def check_form(job: Job) -> None:
         raise LeftOut(f"loops of {job.source.kind} files are not unrolled; build the TensorFlow model")
 
 
+def check_precision(job: Job) -> None:
+    if job.source.precision != "f32" and not job.as_it_is:
+        raise LeftOut(f"the source's weights are {job.source.precision} already; other precisions need the float original")
+
+
 def convert(source_json: dict, target: dict, calibration_files: dict | None, report) -> dict:
     """Runs in a child process."""
     job = Job(Inspected.from_json(source_json), target, calibration_files, report)
     entry = _CONVERTERS.get((job.source.family, target["format"]))
     if entry is None:
-        raise LeftOut(f"there is no converter from {job.source.kind} to {target['format']}")
+        raise LeftOut(f"there is no converter from {job.source.kind} to {target['format']} in this tool chain")
     check_form(job)
+    check_precision(job)
     module, function = entry.split(":")
     artifact = getattr(importlib.import_module(f"verge_toolchain.converters.{module}"), function)(job)
     if not artifact.files:

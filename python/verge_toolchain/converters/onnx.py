@@ -6,7 +6,6 @@ import os
 import shutil
 
 from verge_toolchain.converters import Artifact, Job
-from verge_toolchain.errors import LeftOut
 from verge_toolchain.graph import frozen
 
 OPSET = 17
@@ -16,7 +15,7 @@ MAX_INLINE_BYTES = 1_800_000_000
 
 def from_tensorflow(job: Job) -> Artifact:
     job.only("f32", "int8")
-    calibration = job.calibration() if job.precision == "int8" else None
+    calibration = job.calibration()
     import tf2onnx
 
     job.step("converting")
@@ -32,13 +31,8 @@ def from_tensorflow(job: Job) -> Artifact:
 
 
 def from_tflite(job: Job) -> Artifact:
-    if job.source.quantized:
-        if job.precision != "int8":
-            raise LeftOut("the source is quantised already: its only ONNX form is the int8 one")
-        calibration = None
-    else:
-        job.only("f32", "int8")
-        calibration = job.calibration() if job.precision == "int8" else None
+    job.only("f32", "int8")
+    calibration = job.calibration()
     import tf2onnx
 
     job.step("converting")
@@ -48,24 +42,24 @@ def from_tflite(job: Job) -> Artifact:
 
 
 def from_onnx(job: Job) -> Artifact:
+    if job.as_it_is:
+        return _source_file(job)
     import onnx
 
-    if job.precision == "f32" or (job.source.quantized and job.precision == "int8"):
-        folder = job.folder()
-        entry = os.path.basename(job.source.path)
-        shutil.copyfile(job.source.path, os.path.join(folder, entry))
-        from verge_toolchain.sources import onnx_model
+    job.only("int8")
+    return _finish(job, onnx.load(job.source.path), job.calibration(), f"onnx {onnx.__version__}", [])
 
-        for location in onnx_model.external_files(job.source.path):
-            target = os.path.join(folder, location)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(os.path.join(os.path.dirname(job.source.path), location), target)
-        if job.source.quantized and job.precision == "f32":
-            raise LeftOut("the source is quantised already: its file is the int8 variant")
-        return Artifact([{"dir": folder, "entry": entry, "batch": job.source.signature.fixed_batch}], "onnx", "source file")
-    job.only("f32", "int8")
-    calibration = job.calibration()
-    return _finish(job, onnx.load(job.source.path), calibration, f"onnx {onnx.__version__}", [])
+
+def _source_file(job: Job) -> Artifact:
+    from verge_toolchain.sources import onnx_model
+
+    folder = job.folder()
+    entry = os.path.basename(job.source.path)
+    for name in [entry, *onnx_model.external_files(job.source.path)]:
+        target = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(os.path.join(os.path.dirname(job.source.path), name), target)
+    return Artifact([{"dir": folder, "entry": entry, "batch": job.source.signature.fixed_batch}], "onnx", "source file")
 
 
 def _rename(graph, inputs: dict[str, str], outputs: dict[str, str]) -> None:
@@ -117,14 +111,14 @@ def _rename_by_position(job: Job, graph) -> None:
 
 def _loop_notes(model) -> list[str]:
     operators = {n.op_type for n in model.graph.node}
-    notes = [f"contains {op} nodes" for op in ("Loop", "Scan", "LSTM", "GRU", "RNN") if op in operators]
-    return notes
+    return [f"contains {op} nodes" for op in ("Loop", "Scan", "LSTM", "GRU", "RNN") if op in operators]
 
 
 def _finish(job: Job, model, calibration, converter: str, notes: list[str]) -> Artifact:
     import onnx
 
-    onnx.checker.check_model(model) if model.ByteSize() < MAX_INLINE_BYTES else None
+    if model.ByteSize() < MAX_INLINE_BYTES:
+        onnx.checker.check_model(model)
     folder = job.folder()
     path = os.path.join(folder, "model.onnx")
     if calibration:

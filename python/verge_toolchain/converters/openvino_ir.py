@@ -5,7 +5,6 @@ import os
 import numpy as np
 
 from verge_toolchain.converters import Artifact, Job
-from verge_toolchain.errors import LeftOut
 from verge_toolchain.graph import frozen
 
 
@@ -16,34 +15,19 @@ def from_tensorflow(job: Job) -> Artifact:
     else:
         job.step("unrolling" if not plain else "freezing")
         path = frozen.saved_model(job.source, "" if plain else "unrolled", 0)
-    return _convert(job, path, [t.name for t in job.source.signature.inputs])
+    return _convert(job, path)
 
 
-def from_onnx(job: Job) -> Artifact:
+def from_file(job: Job) -> Artifact:
+    """ONNX, TFLite and IR itself: OpenVINO reads them all."""
     return _convert(job, job.source.path)
 
 
-def from_tflite(job: Job) -> Artifact:
-    if job.source.quantized:
-        if job.precision != "int8":
-            raise LeftOut("the source is quantised already: its only IR is the int8 one")
-        return _convert(job, job.source.path, quantize=False)
-    return _convert(job, job.source.path)
-
-
-def from_openvino_ir(job: Job) -> Artifact:
-    if job.source.quantized:
-        if job.precision != "int8":
-            raise LeftOut("the source is quantised already: its only IR is the int8 one")
-        return _convert(job, job.source.path, quantize=False)
-    return _convert(job, job.source.path)
-
-
-def _convert(job: Job, path: str, input_names=None, quantize: bool = True) -> Artifact:
+def _convert(job: Job, path: str) -> Artifact:
     import openvino as ov
 
     job.only("f32", "f16", "int8")
-    calibration = job.calibration() if job.precision == "int8" and quantize else None
+    calibration = job.calibration()
     job.step("converting")
     core = ov.Core()
     model = core.read_model(path) if os.path.isfile(path) else ov.convert_model(path)

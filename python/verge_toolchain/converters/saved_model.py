@@ -4,7 +4,6 @@ import os
 import shutil
 
 from verge_toolchain.converters import Artifact, Job
-from verge_toolchain.errors import LeftOut
 from verge_toolchain.graph import frozen
 
 
@@ -12,8 +11,6 @@ def convert(job: Job) -> Artifact:
     import tensorflow as tf
 
     job.only("f32")
-    if not job.source.signature.all_float() and job.form == "unrolled":
-        raise LeftOut("only networks with floating-point inputs are unrolled")
     folder = job.folder()
     origin = job.source.path if job.source.kind == "saved_model" else job.source.network
     converter, notes = "source file", []
@@ -25,7 +22,6 @@ def convert(job: Job) -> Artifact:
         job.step("unrolling")
         origin = frozen.saved_model(job.source, "unrolled", 0)
         converter = f"tensorflow {tf.__version__}, unrolled"
-        notes.append(f"signature serving_default stands for '{job.source.signature_name}'") if job.source.signature_name != "serving_default" else None
     shutil.copytree(origin, folder, dirs_exist_ok=True, ignore=_only_what_serving_reads)
     return Artifact([{"dir": folder, "entry": "", "batch": 0}], "saved_model", converter, notes=notes)
 

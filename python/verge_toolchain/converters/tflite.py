@@ -28,7 +28,7 @@ def edgetpu_from_tensorflow(job: Job) -> Artifact:
 def _convert(job: Job, full_integer: bool) -> Artifact:
     import tensorflow as tf
 
-    calibration = job.calibration() if job.precision == "int8" else None
+    calibration = job.calibration()
     files = []
     for batch in job.batches():
         job.step(f"converting for batch {batch}" if batch else "converting")

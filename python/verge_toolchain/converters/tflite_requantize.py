@@ -7,21 +7,17 @@ import shutil
 from importlib import metadata
 
 from verge_toolchain.converters import Artifact, Job
-from verge_toolchain.errors import LeftOut
 
 
 def from_tflite(job: Job) -> Artifact:
     batch = job.source.signature.fixed_batch or 1
-    if job.precision == ("int8" if job.source.quantized else "f32"):
+    if job.as_it_is:
         folder = job.folder()
         entry = os.path.basename(job.source.path)
         shutil.copyfile(job.source.path, os.path.join(folder, entry))
         return Artifact([{"dir": folder, "entry": entry, "batch": batch}], "tflite", "source file")
-    if job.source.quantized:
-        raise LeftOut("the source is quantised already: its file is the int8 variant")
     job.only("f16", "dynamic", "int8")
-    calibration = job.calibration() if job.precision == "int8" else None
-    return _quantize(job, calibration, batch)
+    return _quantize(job, job.calibration(), batch)
 
 
 def _quantize(job: Job, calibration, batch: int) -> Artifact:

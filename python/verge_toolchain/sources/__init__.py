@@ -33,11 +33,16 @@ class Inspected:
     reference: str  # engine and version
     notes: list[str] = dataclasses.field(default_factory=list)
     network: str = ""  # TensorFlow kinds: the SavedModel all conversions start from
-    quantized: bool = False  # the source itself computes in integers
+    precision: str = "f32"  # of the source's own weights: "f32", "f16", "dynamic" or "int8"
 
     @property
     def family(self) -> str:
         return _KINDS[self.kind][1]
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the source has integer weights already."""
+        return self.precision in ("int8", "dynamic")
 
     def event(self) -> dict:
         return {
@@ -46,6 +51,8 @@ class Inspected:
             "signature_name": self.signature_name,
             "signature": self.signature.json(),
             "has_loop": self.has_loop,
+            "fixed_batch": self.signature.fixed_batch,
+            "precision": self.precision,
             "reference": self.reference,
             "notes": self.notes,
         }

@@ -13,8 +13,10 @@ from verge_toolchain.sources import Inspected
 MAX_FILE_BYTES = 2 << 30  # of a protobuf message
 MAX_DEPTH = 32
 _STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc"}
-_LOOPS = {"Loop", "Scan", "LSTM", "GRU", "RNN", "SequenceMap"}
-_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"}
+_LOOPS = {"Loop", "Scan"}
+_RECURRENT = {"LSTM", "GRU", "RNN"}
+_DYNAMIC = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "MatMulNBits"}
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul"}
 
 # TensorProto.DataType -> Open Inference name and bits an element in raw_data.
 _DTYPES = {
@@ -47,7 +49,7 @@ def inspect(path: str, signature: str | None, work: str, report) -> Inspected:
     outputs = [_tensor(v, "output") for v in model.graph.output]
     names = {n for n in _operators(model)}
     found = make_signature(inputs, outputs)
-    notes = [f"contains {n} nodes" for n in sorted(names & _LOOPS)]
+    notes = [f"contains {n} nodes" for n in sorted(names & (_LOOPS | _RECURRENT))]
     try:
         _session(path)
     except Exception as e:
@@ -61,8 +63,18 @@ def inspect(path: str, signature: str | None, work: str, report) -> Inspected:
         has_loop=bool(names & _LOOPS),
         reference=f"onnxruntime {onnxruntime.__version__}",
         notes=notes,
-        quantized=bool(names & _QUANTIZED),
+        precision=_precision(model, names),
     )
+
+
+def _precision(model, operators: set[str]) -> str:
+    if operators & _DYNAMIC:
+        return "dynamic"
+    if operators & _QUANTIZED:
+        return "int8"
+    half = sum(math.prod(t.dims) for _, t in _tensors(model) if t.data_type == 10)
+    full = sum(math.prod(t.dims) for _, t in _tensors(model) if t.data_type == 1)
+    return "f16" if half > full else "f32"
 
 
 def _parse(path: str):

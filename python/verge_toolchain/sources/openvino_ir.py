@@ -9,7 +9,7 @@ from verge_toolchain.signature import Signature, Tensor, make_signature
 from verge_toolchain.sources import Inspected
 
 MAX_XML_BYTES = 512 << 20
-_LOOPS = {"Loop", "TensorIterator", "LSTMSequence", "GRUSequence", "RNNSequence"}
+_LOOPS = {"Loop", "TensorIterator"}
 _DTYPES = {
     "f32": "FP32",
     "f16": "FP16",
@@ -50,8 +50,17 @@ def inspect(path: str, signature: str | None, work: str, report) -> Inspected:
         signature=found,
         has_loop=bool(operators & _LOOPS),
         reference=f"openvino {ov.__version__.split('-')[0]}",
-        quantized="FakeQuantize" in operators,
+        precision=_precision(model, operators),
     )
+
+
+def _precision(model, operators: set[str]) -> str:
+    if "FakeQuantize" in operators:
+        return "int8"
+    constants = {o.get_element_type().get_type_name() for o in model.get_ops() if o.get_type_name() == "Constant" and o.get_byte_size() > 64}
+    if constants & {"i8", "u8", "i4", "u4"}:
+        return "dynamic"
+    return "f16" if "f16" in constants else "f32"
 
 
 def port_name(port) -> str:

@@ -9,7 +9,7 @@ from verge_toolchain.signature import Tensor, make_signature
 from verge_toolchain.sources import Inspected
 
 MAX_FILE_BYTES = 2 << 30  # of a flatbuffer
-_LOOPS = {"WHILE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM"}
+_LOOPS = {"WHILE"}
 # tflite.TensorType -> Open Inference name
 _DTYPES = {
     0: "FP32",
@@ -44,7 +44,6 @@ def inspect(path: str, signature: str | None, work: str, report) -> Inspected:
     )
     if found.fixed_batch and all(_free_batch(tensors[i]) for _, i in inputs + outputs):
         found.fixed_batch = 0
-    weights = {t.type for g in model.subgraphs for t in g.tensors if t.quantization is not None and t.quantization.scale is not None}
     notes = [] if engine.startswith("litert") else [f"LiteRT cannot run this file; {engine} answers for the reference"]
     return Inspected(
         kind="tflite",
@@ -55,8 +54,24 @@ def inspect(path: str, signature: str | None, work: str, report) -> Inspected:
         has_loop=bool(operators & _LOOPS),
         reference=engine,
         notes=notes,
-        quantized=bool(weights),
+        precision=_precision(model),
     )
+
+
+def _precision(model) -> str:
+    """Quantised results of operators make a file int8, quantised constants alone dynamic, 16-bit constants f16."""
+    constants, computed = set(), set()
+    for graph in model.subgraphs:
+        produced = {int(i) for o in graph.operators or [] for i in (o.outputs if o.outputs is not None else [])}
+        for i, t in enumerate(graph.tensors or []):
+            quantised = t.quantization is not None and t.quantization.scale is not None and len(t.quantization.scale) > 0
+            kind = "f16" if t.type == 1 else "int8" if quantised and t.type != 0 else "f32"
+            (computed if i in produced else constants).add(kind)
+    if "int8" in computed:
+        return "int8"
+    if "int8" in constants:
+        return "dynamic"
+    return "f16" if "f16" in constants else "f32"
 
 
 def _parse(path: str):
