@@ -23,7 +23,8 @@ constexpr OperatorForm operator_form(int32_t code) {
     case 108: case 109: case 110: case 111: case 113: case 114: case 116: case 117: case 147: case 150: case 152: case 158: case 159:
       return {1, 1, 1, 1, 0};  // one operand
     case 2: case 83: case 106: return {1, kAny, 1, 1, 0};                      // CONCATENATION, PACK, ADD_N
-    case 3: case 4: case 132: return {2, 3, 1, 1, 0};                          // convolutions
+    case 3: case 132: return {2, 3, 1, 1, 0};                                  // CONV_2D, CONV_3D
+    case 4: return {3, 3, 1, 1, 0};                                            // DEPTHWISE_CONV_2D: XNNPACK crashes without a bias
     case 9: return {2, 3, 1, 2, 0};                                            // FULLY_CONNECTED
     case 7: return {2, 2, 1, 1, 1};                                            // EMBEDDING_LOOKUP
     case 22: return {1, 2, 1, 1, 2};                                           // RESHAPE
