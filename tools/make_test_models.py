@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+"""Writes the models that the tests need, by name, into a folder.
+
+    .venv/toolchain/bin/python tools/make_test_models.py FOLDER NAME...      (`all` for every one; --list shows them)
+
+A name is the file or folder that is written, or that of a group. Weights come from a fixed seed; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import shutil
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+
+MAKERS = {}  # name -> function(folder); a function may write several files
+BIG_SIDE = 2290  # five square f32 matrices of this side are 100 MiB
+BIG_LAYERS = 5
+
+
+def makes(*names):
+    def register(function):
+        for name in names:
+            MAKERS[name] = function
+        return function
+
+    return register
+
+
+def random(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def save_module(function, folder: pathlib.Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.serve = function
+    shutil.rmtree(folder, ignore_errors=True)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
+
+
+def save_onnx(path: pathlib.Path, nodes, inputs, outputs, initializers=(), opset=17, domains=(), check=True) -> None:
+    import onnx
+    from onnx import helper
+
+    graph = helper.make_graph(nodes, path.stem, inputs, outputs, list(initializers))
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, v) for d, v in domains)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9, producer_name="make_test_models")
+    if check:
+        onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def value(name: str, kind: str, shape):
+    from onnx import TensorProto, helper
+
+    return helper.make_tensor_value_info(name, getattr(TensorProto, kind), shape)
+
+
+# ---------------------------------------------------------------- several inputs and outputs
+
+
+@makes("multi_io")
+def multi_io(folder: pathlib.Path) -> None:
+    import tensorflow as tf
+
+    weights = tf.constant(random(1, 12, 3))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="left"), tf.TensorSpec([None, 4], tf.float32, name="right")])
+    def serve(left, right):
+        joined = tf.concat([left, right], 1)
+        return {"scores": tf.nn.softmax(joined @ weights), "joined": joined}
+
+    save_module(serve, folder / "multi_io")
+
+
+@makes("multi_io.onnx")
+def multi_io_onnx(folder: pathlib.Path) -> None:
+    from onnx import helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Concat", ["left", "right"], ["joined"], axis=1),
+        helper.make_node("MatMul", ["joined", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"], axis=1),
+    ]
+    save_onnx(
+        folder / "multi_io.onnx",
+        nodes,
+        [value("left", "FLOAT", ["n", 8]), value("right", "FLOAT", ["n", 4])],
+        [value("scores", "FLOAT", ["n", 3]), value("joined", "FLOAT", ["n", 12])],
+        [numpy_helper.from_array(random(1, 12, 3), "weights")],
+    )
+
+
+# ---------------------------------------------------------------- dynamic dimensions
+
+
+@makes("dynamic_dims.onnx")
+def dynamic_dims(folder: pathlib.Path) -> None:
+    """A fully convolutional network: batch, height and width are free."""
+    from onnx import helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2"], ["map"], pads=[1, 1, 1, 1]),
+    ]
+    save_onnx(
+        folder / "dynamic_dims.onnx",
+        nodes,
+        [value("image", "FLOAT", ["n", 3, "height", "width"])],
+        [value("map", "FLOAT", ["n", 2, "height", "width"])],
+        [numpy_helper.from_array(random(2, 4, 3, 3, 3), "w1"), numpy_helper.from_array(random(3, 2, 4, 3, 3), "w2")],
+    )
+
+
+# ---------------------------------------------------------------- strings
+
+
+@makes("strings.onnx")
+def strings_onnx(folder: pathlib.Path) -> None:
+    """Words in; the words with an exclamation mark, and the numbers of those that are known, out."""
+    from onnx import helper, numpy_helper
+
+    mark = numpy_helper.from_array(np.array(["!"], dtype=object), "mark")
+    nodes = [
+        helper.make_node("StringConcat", ["words", "mark"], ["shouted"]),
+        helper.make_node(
+            "LabelEncoder", ["words"], ["numbers"], domain="ai.onnx.ml", keys_strings=["edge", "cloud"], values_int64s=[1, 2], default_int64=-1
+        ),
+    ]
+    save_onnx(
+        folder / "strings.onnx",
+        nodes,
+        [value("words", "STRING", ["n"])],
+        [value("shouted", "STRING", ["n"]), value("numbers", "INT64", ["n"])],
+        [mark],
+        opset=20,
+        domains=[("ai.onnx.ml", 2)],
+    )
+
+
+@makes("strings")
+def strings_saved_model(folder: pathlib.Path) -> None:
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+    def serve(words):
+        return {"shouted": tf.strings.join([words, "!"]), "bytes": tf.strings.length(words)}
+
+    save_module(serve, folder / "strings")
+
+
+# ---------------------------------------------------------------- loops
+
+
+@makes("recurrent.keras")
+def recurrent_keras(folder: pathlib.Path) -> None:
+    """An LSTM over seven steps: a loop that can be written out."""
+    import keras
+
+    keras.utils.set_random_seed(5)
+    steps = keras.Input((7, 3), name="steps")
+    x = keras.layers.LSTM(6, return_sequences=True)(steps)
+    x = keras.layers.GRU(5, reset_after=False)(x)
+    keras.Model(steps, keras.layers.Dense(2, activation="softmax")(x)).save(folder / "recurrent.keras")
+
+
+@makes("data_loop")
+def data_loop(folder: pathlib.Path) -> None:
+    """A loop whose number of steps depends on its input: it cannot be written out."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(x):
+        _, x = tf.while_loop(lambda i, v: tf.reduce_sum(tf.abs(v)) > 1.0, lambda i, v: (i + 1, v * 0.5), [tf.constant(0), x])
+        return {"y": x}
+
+    save_module(serve, folder / "data_loop")
+
+
+# ---------------------------------------------------------------- 100 MB
+
+
+def big_weights():
+    return [random(10 + i, BIG_SIDE, BIG_SIDE) / np.float32(np.sqrt(BIG_SIDE)) for i in range(BIG_LAYERS)]
+
+
+@makes("big.onnx")
+def big_onnx(folder: pathlib.Path) -> None:
+    from onnx import helper, numpy_helper
+
+    nodes, initializers, last = [], [], "x"
+    for i, w in enumerate(big_weights()):
+        out = "y" if i == BIG_LAYERS - 1 else f"t{i}"
+        nodes.append(helper.make_node("MatMul", [last, f"w{i}"], [out]))
+        initializers.append(numpy_helper.from_array(w, f"w{i}"))
+        last = out
+    save_onnx(folder / "big.onnx", nodes, [value("x", "FLOAT", ["n", BIG_SIDE])], [value("y", "FLOAT", ["n", BIG_SIDE])], initializers)
+
+
+@makes("big.xml")
+def big_ir(folder: pathlib.Path) -> None:
+    import openvino as ov
+    from openvino import opset13
+
+    x = opset13.parameter([-1, BIG_SIDE], np.float32, name="x")
+    x.output(0).set_names({"x"})
+    node = x
+    for w in big_weights():
+        node = opset13.matmul(node, opset13.constant(w), False, False)
+    node.output(0).set_names({"y"})
+    ov.save_model(ov.Model([node], [x], "big"), str(folder / "big.xml"), compress_to_fp16=False)
+
+
+@makes("big.tflite")
+def big_tflite(folder: pathlib.Path) -> None:
+    import tensorflow as tf
+
+    weights = [tf.constant(w) for w in big_weights()]
+
+    @tf.function(input_signature=[tf.TensorSpec([1, BIG_SIDE], tf.float32, name="x")])
+    def serve(x):
+        for w in weights:
+            x = x @ w
+        return {"y": x}
+
+    scratch = folder / f".big_{os.getpid()}"
+    try:
+        save_module(serve, scratch)
+        (folder / "big.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(scratch)).convert())
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+# ---------------------------------------------------------------- hostile
+
+
+def hostile_saved_model(folder: pathlib.Path, name: str, body) -> None:
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(x):
+        return {"y": body(tf, x)}
+
+    save_module(serve, folder / name)
+
+
+def reads_file(tf, x):
+    return x + tf.cast(tf.strings.length(tf.io.read_file("/etc/passwd")), tf.float32)
+
+
+def reads_file_in_branch(tf, x):
+    """The operator stands in a function of the library, not in the graph itself."""
+    return tf.cond(tf.reduce_sum(x) > 0, lambda: reads_file(tf, x), lambda: x)
+
+
+def writes_file(tf, x):
+    with tf.control_dependencies([tf.io.write_file("/tmp/written-by-a-model", "here")]):
+        return tf.identity(x)
+
+
+def prints_to_file(tf, x):
+    tf.print(x, output_stream="file:///tmp/printed-by-a-model")
+    return tf.identity(x)
+
+
+def saves_checkpoint(tf, x):
+    tf.raw_ops.SaveV2(prefix="/tmp/saved-by-a-model", tensor_names=["x"], shape_and_slices=[""], tensors=[x])
+    return tf.identity(x)
+
+
+def calls_python(tf, x):
+    y = tf.py_function(lambda v: v + 1, [x], tf.float32)
+    y.set_shape(x.shape)
+    return y
+
+
+def external(name: str, location: str, dims, length=None):
+    from onnx import TensorProto
+
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=location)
+    if length is not None:
+        tensor.external_data.add(key="length", value=str(length))
+    return tensor
+
+
+def claim(name: str, dims, data: bytes):
+    from onnx import TensorProto
+
+    return TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims, raw_data=data)
+
+
+@makes("hostile")
+def hostile(folder: pathlib.Path) -> None:
+    """Models that every door must refuse: hostile/ holds one a file or folder."""
+    import keras
+    from onnx import helper, numpy_helper
+
+    out = folder / "hostile"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for body in (reads_file, reads_file_in_branch, writes_file, prints_to_file, saves_checkpoint, calls_python):
+        hostile_saved_model(out, body.__name__, body)
+
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, keras.layers.Lambda(lambda v: v + 1)(x))
+    model.save(out / "lambda.keras")
+    model.save(out / "lambda.h5")
+
+    def add(name: str, tensor, dims) -> None:
+        nodes = [helper.make_node("Add", ["x", tensor.name], ["y"])]
+        save_onnx(out / name, nodes, [value("x", "FLOAT", dims)], [value("y", "FLOAT", dims)], [tensor], check=False)
+
+    add("climbing_data.onnx", external("w", "../../../../../../etc/passwd", [4]), ["n", 4])
+    add("absolute_data.onnx", external("w", "/etc/passwd", [4]), ["n", 4])
+    add("missing_data.onnx", external("w", "nowhere.bin", [4]), ["n", 4])
+    add("claims_10gb.onnx", claim("w", [2_684_354_560], b"\0" * 16), [2_684_354_560])
+    add("claims_exabytes.onnx", claim("w", [1 << 40, 1 << 40], b"\0" * 16), [1 << 40, 1 << 40])
+    save_onnx(
+        out / "makes_10gb.onnx",
+        [helper.make_node("ConstantOfShape", ["shape"], ["zeros"]), helper.make_node("Gather", ["zeros", "x"], ["y"])],
+        [value("x", "INT64", ["n"])],
+        [value("y", "FLOAT", ["n"])],
+        [numpy_helper.from_array(np.array([2_684_354_560], np.int64), "shape")],
+    )
+    save_onnx(
+        out / "foreign_operator.onnx",
+        [helper.make_node("Anything", ["x"], ["y"], domain="somewhere.else")],
+        [value("x", "FLOAT", ["n"])],
+        [value("y", "FLOAT", ["n"])],
+        domains=[("somewhere.else", 1)],
+        check=False,
+    )
+    (out / "noise.tflite").write_bytes(b"\x1c\0\0\0TFL3" + np.random.default_rng(7).bytes(4096))
+    (out / "noise.onnx").write_bytes(np.random.default_rng(8).bytes(4096))
+    (out / "noise.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + np.random.default_rng(9).bytes(4096))
+    (out / "noise.keras").write_bytes(b"PK\x03\x04" + np.random.default_rng(10).bytes(4096))
+    (out / "noise_saved_model").mkdir()
+    (out / "noise_saved_model" / "saved_model.pb").write_bytes(np.random.default_rng(11).bytes(4096))
+
+
+GROUPS = {"big": ["big.onnx", "big.xml", "big.tflite"], "all": None}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path, nargs="?")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--list", action="store_true", help="show the names and end")
+    args = parser.parse_args()
+    GROUPS["all"] = list(MAKERS)
+    if args.list:
+        print("\n".join([*MAKERS, *(f"{g} = {' '.join(n)}" for g, n in GROUPS.items() if g != "all"), "all"]))
+        return 0
+    if not args.folder or not args.names:
+        parser.error("a folder and at least one name are needed")
+    names = [n for name in args.names for n in GROUPS.get(name, [name])]
+    unknown = [n for n in names if n not in MAKERS]
+    if unknown:
+        parser.error(f"unknown model '{unknown[0]}'; --list shows the names")
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for name in dict.fromkeys(names):
+        MAKERS[name](args.folder)
+        print(args.folder / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
