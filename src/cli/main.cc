@@ -7,8 +7,10 @@
 #include "build/build.h"
 #include "cli/commands.h"
 #include "cli/exit_codes.h"
+#include "engine/check.h"
 #include "engine/worker.h"
 #include "os/process.h"
+#include "report/report.h"
 
 namespace verge::cli {
 namespace {
@@ -23,6 +25,15 @@ constexpr const char* kAbout =
 constexpr const char* kExitCodes =
     "Exit codes: 0 done; 1 it ran and the answer is no (no variant is ok, a check failed); 2 wrong usage or input file;\n"
     "3 something is missing here (engine, tool chain, disk, port); 130 interrupted.";
+
+// Prints the table and writes report.html beside the manifest once a build or a profile has ended.
+void show_report(const std::string& package_dir) {
+  report::ReportOptions o;
+  o.path = package_dir;
+  report::report_main(o);
+  o.format = report::Format::kHtml;
+  report::report_main(o);
+}
 
 struct Command {
   CLI::App* app;
@@ -44,6 +55,7 @@ Command add_build(CLI::App& root) {
   c->footer(std::string("Examples:\n  verge build saved_model/ -o zoo\n  verge build model.yaml -o zoo --targets 'litert-*' 'openvino-ir-*'\n\n"
                         "A second build of an unchanged model converts nothing. Ctrl-C leaves a valid package.\n") + kExitCodes);
   return {c, [o] {
+            if (!o->quiet) o->report = show_report;
             return build::build_main(*o);
           }};
 }
@@ -57,8 +69,34 @@ Command add_profile(CLI::App& root) {
   c->add_flag("-q,--quiet", o->quiet, "print errors only");
   c->footer("The golden samples in the package prove each variant again in the engine that will serve it here.");
   return {c, [o] {
+            if (!o->quiet) o->report = show_report;
             return build::profile_main(*o);
           }};
+}
+
+Command add_report(CLI::App& root) {
+  auto* c = root.add_subcommand("report", "Show what was measured: table, HTML with plots, JSON, CSV, Markdown");
+  auto o = std::make_shared<report::ReportOptions>();
+  auto format = std::make_shared<std::string>("table");
+  c->add_option("package", o->path, "ZOO/NAME/VERSION, ZOO/NAME (its latest version), or a zoo with one model")->required();
+  c->add_option("--format", *format, "table, html, json, csv or md")->check(CLI::IsMember({"table", "html", "json", "csv", "md"}));
+  c->add_option("-o,--output", o->output, "file to write (default: standard output; html: report.html in the package)");
+  c->add_option("--device", o->device, "fingerprint of the device to report (default: this one, else the latest)");
+  return {c, [o, format] {
+            o->format = report::format_from_name(*format).value();
+            return report::report_main(*o);
+          }};
+}
+
+Command add_engine(CLI::App& root) {
+  auto* c = root.add_subcommand("engine", "Tools for authors of engine plugins");
+  c->require_subcommand(1);
+  auto* check = c->add_subcommand("check", "Run the engine contract's own test suite against a plugin");
+  auto plugin = std::make_shared<std::string>(), artifact = std::make_shared<std::string>(), format = std::make_shared<std::string>();
+  check->add_option("plugin", *plugin, "the plugin's shared object or its .engine.json")->required();
+  check->add_option("--artifact", *artifact, "an artifact the plugin can load (default: those its descriptor names)");
+  check->add_option("--format", *format, "format of that artifact");
+  return {check, [=] { return engine::engine_check_main(*plugin, *artifact, *format); }};
 }
 
 int run(int argc, char** argv) {
@@ -69,7 +107,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kExitCodes);
   app.failure_message(CLI::FailureMessage::simple);
-  std::vector<Command> commands = {add_build(app), add_profile(app)};
+  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_engine(app)};
 
   bool json = false;
   std::string path, what = "model";
