@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdint>
 #include <cstdlib>
@@ -132,6 +133,20 @@ class OnnxReader {
   bool saw_graph_ = false;
 };
 
+// Whether a relative path leaves its folder by "..".
+inline bool climbs_out(std::string_view path) {
+  int depth = 0;
+  while (!path.empty()) {
+    size_t end = std::min(path.find('/'), path.size());
+    std::string_view part = path.substr(0, end);
+    path.remove_prefix(std::min(end + 1, path.size()));
+    if (part.empty() || part == ".") continue;
+    depth += part == ".." ? -1 : 1;
+    if (depth < 0) return true;
+  }
+  return false;
+}
+
 // Reads `path` and throws where it is no ONNX file or refers to files outside its own folder.
 inline OnnxFacts read_onnx_facts(const std::string& path) {
   int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -161,7 +176,7 @@ inline OnnxFacts read_onnx_facts(const std::string& path) {
   char resolved_folder[PATH_MAX];
   for (const std::string& location : facts.external) {
     auto refuse = [&] { fail(VERGE_PERMISSION_DENIED, path + ": refers to weights outside the model's folder: '" + location + "'"); };
-    if (location.empty() || location[0] == '/' || location.find('\0') != std::string::npos || location.find('\\') != std::string::npos) refuse();
+    if (location.empty() || location[0] == '/' || climbs_out(location) || location.find('\0') != std::string::npos || location.find('\\') != std::string::npos) refuse();
     if (!realpath(folder.c_str(), resolved_folder)) fail(VERGE_NOT_FOUND, folder + ": cannot be read");
     char resolved[PATH_MAX];
     if (!realpath((folder + "/" + location).c_str(), resolved)) {

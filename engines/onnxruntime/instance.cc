@@ -17,6 +17,8 @@ std::unique_ptr<verge_instance> verge_instance::make(verge_model* model, const v
   OrtRunOptions* raw = nullptr;
   check(api, api->CreateRunOptions(&raw));
   instance->run_options = verge_ort::RunOptions(raw, {api});
+  // A failed run says why by its status.
+  check(api, api->RunOptionsSetRunLogSeverityLevel(raw, ORT_LOGGING_LEVEL_FATAL));
   instance->inputs.resize(model->inputs.size());
   instance->outputs.resize(model->outputs.size());
   instance->in_values.resize(model->inputs.size());

@@ -119,22 +119,29 @@ bool made_up(const std::string& symbol) {
   return symbol.empty() || symbol.rfind("unk__", 0) == 0 || symbol.rfind("unk_", 0) == 0 || symbol.rfind("?", 0) == 0;
 }
 
-// The first axis of all inputs and outputs is the batch where it is free in all, under one name as far as names are given, or is the same
-// fixed size in all. Sets the axes and returns the fixed size, 0 for a free one or none.
-int64_t find_batch_axis(std::vector<Described>& all) {
+// The batch axis is the first where it is free in an input and in every output, under one name as far as names are given, or where it is
+// the same fixed size everywhere. Sets the axes and returns the fixed size, 0 for a free one or none.
+int64_t find_batch_axis(std::vector<Described>& all, size_t inputs) {
+  if (all.empty() || inputs == 0) return 0;
   std::string symbol;
-  bool free = true, fixed = true;
-  for (const Described& d : all) {
-    if (d.info.rank <= 0) return 0;
-    free = free && d.info.dims[0] == -1;
-    fixed = fixed && d.info.dims[0] >= 1 && d.info.dims[0] == all[0].info.dims[0];
-    if (made_up(d.symbol)) continue;
-    if (!symbol.empty() && symbol != d.symbol) free = false;
+  bool free = false, fixed = all[0].info.rank > 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Described& d = all[i];
+    const bool leads_free = d.info.rank > 0 && d.info.dims[0] == -1;
+    fixed = fixed && d.info.rank > 0 && d.info.dims[0] >= 1 && d.info.dims[0] == all[0].info.dims[0];
+    if (i < inputs) {
+      free = free || leads_free;
+    } else if (!leads_free) {
+      free = false;
+    }
+    if (!leads_free || made_up(d.symbol)) continue;
+    if (!symbol.empty() && symbol != d.symbol) return 0;
     symbol = d.symbol;
   }
-  if (all.empty() || (!free && !fixed)) return 0;
+  if (!free && !fixed) return 0;
   const int64_t size = fixed ? all[0].info.dims[0] : 0;
   for (Described& d : all) {
+    if (!fixed && (d.info.rank == 0 || d.info.dims[0] != -1)) continue;
     d.info.batch_axis = 0;
     d.info.dims[0] = -1;
   }
@@ -237,8 +244,6 @@ std::shared_ptr<OrtSession> verge_model::make_session(verge_engine* engine, cons
   if (!optimized_path.empty()) {
     check(api, api->SetOptimizedModelFilePath(raw, optimized_path.c_str()));
     check(api, api->AddSessionConfigEntry(raw, "session.save_model_format", "ONNX"));
-    // It warns that the written graph is for this machine only, which is what it is written for.
-    check(api, api->SetSessionLogSeverityLevel(raw, ORT_LOGGING_LEVEL_ERROR));
   }
   verge_plugin::ScopedAffinity affinity(placement);
   OrtSession* session = nullptr;
@@ -290,7 +295,7 @@ std::unique_ptr<verge_model> verge_model::load(verge_engine* engine, const verge
     std::vector<Described> all;
     for (size_t i = 0; i < inputs; ++i) all.push_back(describe(*model, part.session.get(), false, i));
     for (size_t i = 0; i < outputs; ++i) all.push_back(describe(*model, part.session.get(), true, i));
-    part.batch = find_batch_axis(all);
+    part.batch = find_batch_axis(all, inputs);
     if (f == 0) {
       for (size_t i = 0; i < all.size(); ++i) (i < inputs ? model->inputs : model->outputs).push_back(all[i].info);
     } else {

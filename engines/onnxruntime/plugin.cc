@@ -45,8 +45,8 @@ verge_code create(const verge_host_api* host, const verge_options* config, verge
     }
     const OrtApi* api = engine->api;
     OrtEnv* env = nullptr;
-    // Errors come back as messages; its warnings speak of graph details nobody asked about.
-    verge_ort::check(api, api->CreateEnvWithCustomLogger(log, const_cast<verge_host_api*>(host), ORT_LOGGING_LEVEL_ERROR, "verge", &env));
+    // Errors come back as statuses; its warnings speak of graph details nobody asked about.
+    verge_ort::check(api, api->CreateEnvWithCustomLogger(log, const_cast<verge_host_api*>(host), ORT_LOGGING_LEVEL_FATAL, "verge", &env));
     engine->env = verge_ort::Env(env, {api});
     OrtMemoryInfo* memory = nullptr;
     verge_ort::check(api, api->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory));

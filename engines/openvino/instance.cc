@@ -47,25 +47,27 @@ void verge_instance::bind_input(Request& r, size_t i, const verge_tensor& t) {
   port.current_shape.assign(t.dims, t.dims + t.rank);
 }
 
-void verge_instance::bind_output(Request& r, size_t i, const verge_tensor& t, int64_t batch, bool external) {
+void verge_instance::bind_output(Request& r, size_t i, const verge_tensor& t, int64_t batch) {
   Port& port = r.outputs[i];
   const verge_tensor_info& info = model->outputs[i];
   int64_t dims[VERGE_MAX_RANK];
-  if (external && t.data && info.rank >= 0) {
-    for (int d = 0; d < info.rank; ++d) dims[d] = d == info.batch_axis ? batch : info.dims[d];
-    int64_t n = verge_plugin::element_count(dims, info.rank);
-    if (n > 0 && static_cast<uint64_t>(n) * verge_plugin::dtype_size(info.dtype) <= t.byte_size) {
-      if (!port.current_own && port.current == t.data && same_dims(port.current_shape, dims, info.rank)) return;
-      r.request.set_output_tensor(i, tensor_over(port, info.dtype, t.data, dims, info.rank));
-      port.current = t.data;
-      port.current_shape.assign(dims, dims + info.rank);
-      port.current_own = false;
-      return;
-    }
+  bool known = t.data && info.rank >= 0;
+  for (int d = 0; known && d < info.rank; ++d) {
+    dims[d] = info.dims[d];
+    if (d == info.batch_axis && (model->outputs_follow_batch || r.batch > 0)) dims[d] = batch;
+    known = dims[d] >= 0;
   }
-  if (port.current_own) return;
-  r.request.set_output_tensor(i, port.own);
-  port.current_own = true;
+  int64_t n = known ? verge_plugin::element_count(dims, info.rank) : 0;
+  if (n > 0 && static_cast<uint64_t>(n) * verge_plugin::dtype_size(info.dtype) <= t.byte_size) {
+    if (!port.current_own && port.current == t.data && same_dims(port.current_shape, dims, info.rank)) return;
+    r.request.set_output_tensor(i, tensor_over(port, info.dtype, t.data, dims, info.rank));
+    port.current = t.data;
+    port.current_shape.assign(dims, dims + info.rank);
+    port.current_own = false;
+  } else if (!port.current_own) {
+    r.request.set_output_tensor(i, port.own);
+    port.current_own = true;
+  }
 }
 
 void verge_instance::run(const verge_tensor* in, uint32_t input_count, verge_tensor* out, uint32_t output_count) {
@@ -85,22 +87,9 @@ void verge_instance::run(const verge_tensor* in, uint32_t input_count, verge_ten
   }
   Request& r = request_for(in);
   for (uint32_t i = 0; i < input_count; ++i) bind_input(r, i, in[i]);
-  bool lent = false;
+  for (uint32_t i = 0; i < output_count; ++i) bind_output(r, i, out[i], batch);
+  r.request.infer();
   for (uint32_t i = 0; i < output_count; ++i) {
-    bind_output(r, i, out[i], batch, external_outputs);
-    lent = lent || !r.outputs[i].current_own;
-  }
-  try {
-    r.request.infer();
-  } catch (const std::exception&) {
-    // The network may have wanted another output shape than the batch size told.
-    if (!lent) throw;
-    for (uint32_t i = 0; i < output_count; ++i) bind_output(r, i, out[i], batch, false);
-    r.request.infer();
-    external_outputs = false;
-  }
-  for (uint32_t i = 0; i < output_count; ++i) {
-    Port& port = r.outputs[i];
     verge_tensor& t = out[i];
     // OpenVINO may have replaced a buffer of its own by a larger one.
     ov::Tensor result = r.request.get_output_tensor(i);
@@ -117,11 +106,6 @@ void verge_instance::run(const verge_tensor* in, uint32_t input_count, verge_ten
     t.owner = nullptr;
     t.release = nullptr;
     t.ready_event = nullptr;
-    // A lent buffer of another shape than expected must be bound again next time.
-    if (!port.current_own && !same_dims(port.current_shape, t.dims, t.rank)) {
-      port.current_shape.assign(t.dims, t.dims + t.rank);
-      for (Bound& b : port.kept) b = Bound();
-    }
   }
 }
 

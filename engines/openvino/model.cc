@@ -44,6 +44,32 @@ bool leads_with(const std::vector<ov::PartialShape>& shapes, int64_t batch) {
   return !shapes.empty();
 }
 
+// Whether shape inference proves that every output leads with the batch size that those inputs lead with whose first dimension is free.
+// OpenVINO answers wrongly, and reports success, where a buffer of another shape than the network's output is lent to it; so no buffer of a
+// free shape is lent without this proof.
+bool batch_proved(const ov::Model& network) {
+  constexpr int64_t kProbe = 7;
+  try {
+    std::shared_ptr<ov::Model> copy = network.clone();
+    std::map<size_t, ov::PartialShape> shapes;
+    bool any = false;
+    for (size_t i = 0; i < copy->inputs().size(); ++i) {
+      ov::PartialShape s = copy->input(i).get_partial_shape();
+      if (s.rank().is_dynamic()) return false;
+      if (s.rank().get_length() > 0 && s[0].is_dynamic()) {
+        s[0] = kProbe;
+        any = true;
+      }
+      shapes[i] = s;
+    }
+    if (!any) return false;
+    copy->reshape(shapes);
+    return leads_with(shapes_of(copy->outputs()), kProbe);
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 bool equal_behind_batch(const std::vector<ov::PartialShape>& a, const std::vector<ov::PartialShape>& b) {
   for (size_t i = 0; i < a.size(); ++i) {
     if (b[i].rank() != a[i].rank()) return false;
@@ -173,9 +199,7 @@ verge_tensor_info describe(verge_model& model, const ov::Output<const ov::Node>&
   return info;
 }
 
-bool leads_free(const std::vector<verge_tensor_info>& infos) {
-  return !infos.empty() && std::all_of(infos.begin(), infos.end(), [](const verge_tensor_info& i) { return i.rank > 0 && i.dims[0] == -1; });
-}
+bool is_free(const verge_tensor_info& i) { return i.rank > 0 && i.dims[0] == -1; }
 
 void describe_all(verge_model& m) {
   const ov::CompiledModel& compiled = m.parts[0].compiled;
@@ -187,10 +211,12 @@ void describe_all(verge_model& m) {
     for (verge_tensor_info& i : m.inputs) i.dims[0] = -1;
     for (verge_tensor_info& i : m.outputs) i.dims[0] = -1;
   }
-  if (leads_free(m.inputs) && leads_free(m.outputs)) {
-    for (verge_tensor_info& i : m.inputs) i.batch_axis = 0;
-    for (verge_tensor_info& i : m.outputs) i.batch_axis = 0;
-  }
+  // A blob has no network to prove it on; it was exported from one whose outputs follow, or have no free dimension.
+  const bool blob = !m.parts[0].network && std::any_of(m.inputs.begin(), m.inputs.end(), is_free) &&
+                    std::all_of(m.outputs.begin(), m.outputs.end(), is_free);
+  if (!fixed && !blob && !m.outputs_follow_batch) return;
+  for (verge_tensor_info& i : m.inputs) i.batch_axis = is_free(i) ? 0 : -1;
+  for (verge_tensor_info& i : m.outputs) i.batch_axis = 0;
 }
 
 uint64_t constant_bytes(const ov::Model& network) {
@@ -292,6 +318,7 @@ std::unique_ptr<verge_model> verge_model::load(verge_engine* engine, const verge
     }
     std::sort(model->parts.begin(), model->parts.end(), [](const Part& a, const Part& b) { return a.batch < b.batch; });
   }
+  model->outputs_follow_batch = model->parts[0].batch == 0 && model->parts[0].network && batch_proved(*model->parts[0].network);
   describe_all(*model);
   model->precision = executed_precision(model->parts[0].compiled, model->asked_precision);
 

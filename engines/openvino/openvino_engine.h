@@ -53,6 +53,7 @@ struct verge_model {
   std::deque<std::string> names;
   std::vector<verge_tensor_info> inputs, outputs;
   std::vector<int64_t> fixed_batches;
+  bool outputs_follow_batch = false;  // proved by shape inference
   verge_openvino::Precision precision;
   verge_model_info info{};
 
@@ -86,7 +87,6 @@ struct verge_instance {
   verge_model* model = nullptr;
   bool took_compiled = false;
   std::vector<Request> requests;  // as model->parts
-  bool external_outputs = true;   // until the network's output shapes prove not to follow the batch
   ~verge_instance();
 
   static std::unique_ptr<verge_instance> make(verge_model* model, const verge_plugin::Placement& placement);
@@ -96,5 +96,5 @@ struct verge_instance {
  private:
   Request& request_for(const verge_tensor* in);
   void bind_input(Request& r, size_t i, const verge_tensor& t);
-  void bind_output(Request& r, size_t i, const verge_tensor& t, int64_t batch, bool external);
+  void bind_output(Request& r, size_t i, const verge_tensor& t, int64_t batch);
 };
