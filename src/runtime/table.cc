@@ -74,10 +74,15 @@ Result<Binding> bind(const Signature& network, const Signature& artifact, const 
     const auto it = names.find(network_name);
     return it == names.end() ? network_name : it->second;
   };
+  // Engines name a lone tensor as they like.
+  const auto find = [](const std::vector<TensorSpec>& specs, const std::string& name, size_t network_count) {
+    const int i = index_of(specs, name);
+    return i < 0 && specs.size() == 1 && network_count == 1 ? 0 : i;
+  };
   b.inputs.assign(artifact.inputs.size(), UINT32_MAX);
   for (size_t n = 0; n < network.inputs.size(); ++n) {
     const TensorSpec& spec = network.inputs[n];
-    const int a = index_of(artifact.inputs, artifact_name(spec.name));
+    const int a = find(artifact.inputs, artifact_name(spec.name), network.inputs.size());
     if (a < 0) {
       return failed_precondition("the artifact takes no '" + artifact_name(spec.name) + "'; it takes " + names_of(artifact.inputs));
     }
@@ -91,7 +96,7 @@ Result<Binding> bind(const Signature& network, const Signature& artifact, const 
     if (b.inputs[a] == UINT32_MAX) return failed_precondition("nothing feeds the artifact's input '" + artifact.inputs[a].name + "'");
   }
   for (const TensorSpec& spec : network.outputs) {
-    const int a = index_of(artifact.outputs, artifact_name(spec.name));
+    const int a = find(artifact.outputs, artifact_name(spec.name), network.outputs.size());
     if (a < 0) {
       return failed_precondition("the artifact gives no '" + artifact_name(spec.name) + "'; it gives " + names_of(artifact.outputs));
     }

@@ -1,0 +1,60 @@
+// The server's settings: one table of fields gives the parser of the YAML file, its errors and the published schema.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+#include "serve/serve.h"
+
+namespace verge::serve {
+
+struct ModelConfig {
+  std::string default_variant;        // empty: the fastest that keeps the accuracy limit
+  std::vector<std::string> resident;  // loaded from the start, beside the default
+};
+
+struct Config {
+  std::string zoo;
+  std::string host = "127.0.0.1";
+  int64_t port = 8000;
+  int64_t fronts = 0;       // 0: chosen
+  int64_t lanes = -1;       // -1: chosen; 0: the fronts run the models
+  int64_t threads = 1;      // of one engine instance
+  std::vector<int> cores;   // empty: those of the process
+  uint64_t memory = 0;      // bytes, 0: no limit
+  int64_t queue_limit = 4096;
+  std::string state_dir, cache_dir;
+  std::string log_level = "info";
+  std::string log_format = "text";
+  bool access_log = false;
+  int64_t max_connections = 10'000;
+  uint64_t max_message = uint64_t{512} << 20;
+  uint64_t receive_budget = uint64_t{640} << 20;
+  double drain_timeout_s = 30;
+  std::map<std::string, ModelConfig> models;
+};
+
+// `file` names the text in errors: "FILE:LINE: field: what is wrong". Relative paths are relative to the file's folder.
+Result<Config> parse_config(std::string_view text, const std::string& file);
+
+// The file, if there is one, then the command line over it; then what has to hold of the whole.
+Result<Config> load_config(const ServeOptions& options);
+
+Status parse_listen(std::string_view text, std::string& host, int64_t& port);  // "HOST:PORT", "[::1]:PORT"
+Result<uint64_t> parse_bytes(std::string_view text);                            // "512MiB", "2GB", "1000"
+Result<std::vector<int>> parse_cores(std::string_view text);                    // "0-3,6"
+
+// Who runs where.
+struct Placement {
+  uint32_t fronts = 1;
+  std::vector<int> front_cores;          // front i is bound to front_cores[i % size]; empty: anywhere
+  std::vector<std::vector<int>> lanes;   // empty: the fronts run the models
+};
+// One core: it does everything. More: a lane on each, and a front that shares them. `usable`: the process's cores.
+Result<Placement> place(const Config& config, const std::vector<int>& usable);
+
+}  // namespace verge::serve

@@ -1,0 +1,48 @@
+// From what lies on disk to what the runtime serves: zoos, packages, bare model files.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "package/package.h"
+#include "runtime/runtime.h"
+#include "serve/config.h"
+#include "serve/log.h"
+
+namespace verge::serve {
+
+// What all sources share. Outlives the runtime.
+struct Environment {
+  Config config;
+  std::shared_ptr<engine::Catalog> catalog;
+  Device device;
+  Log* log = nullptr;
+  std::string worker_log_dir;  // empty: none
+};
+
+// Something to serve, found but not yet looked into.
+struct Found {
+  std::string name;
+  int64_t version = 1;
+  std::string package_dir;  // a package; else
+  std::string model_path;   // a bare model
+};
+
+// `path` is a zoo, ZOO/NAME, ZOO/NAME/VERSION, or a model: .onnx, .tflite, OpenVINO .xml, a SavedModel folder. A zoo may be empty.
+Result<std::vector<Found>> find_models(const std::string& path);
+
+// Opens, checks and chooses. What is wrong is in the source's `broken` or `no_default`; measures in workers where this device has no profile.
+std::shared_ptr<runtime::ModelSource> open_source(const Environment& env, const Found& found);
+
+// A bare model: its signature and speed in every engine that can read it are found in workers; no package is written.
+Result<std::shared_ptr<runtime::ModelSource>> open_bare(const Environment& env, const Found& found);
+// "onnx", "tflite", "openvino-ir", "saved_model" by the path's form; empty: no model.
+std::string bare_format(const std::string& path);
+
+// A folder for the engine's compiled blobs of one variant, made; empty where there can be none.
+std::string variant_cache_dir(const Environment& env, const std::string& key, const std::string& variant);
+
+}  // namespace verge::serve

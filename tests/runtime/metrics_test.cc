@@ -1,0 +1,66 @@
+#include "runtime/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <sstream>
+
+#include "support.h"
+
+namespace verge::runtime {
+namespace {
+
+TEST(Metrics, FrontsAddUpAndLabelsAreEscaped) {
+  Metrics metrics(2);
+  VariantStats* v = metrics.variant("a\"b\\c\n", 3, "v");
+  v->fronts[0].answered.add(2);
+  v->fronts[1].answered.add(3);
+  v->fronts[0].total.add(15'000);
+  v->fronts[1].total.add(20'000'000'000);
+  metrics.model("m")->fronts[1].failures[static_cast<size_t>(Code::kResourceExhausted)][static_cast<size_t>(Reason::kQueueFull)].add(4);
+  const std::string text = metrics.text({});
+  EXPECT_NE(text.find("verge_requests_total{model=\"a\\\"b\\\\c\\n\",version=\"3\",variant=\"v\"} 5"), std::string::npos) << text;
+  EXPECT_NE(text.find("verge_failures_total{model=\"m\",code=\"RESOURCE_EXHAUSTED\",reason=\"queue_full\"} 4"), std::string::npos) << text;
+  EXPECT_NE(text.find("le=\"1e-05\"} 0"), std::string::npos) << text;
+  EXPECT_NE(text.find("le=\"2e-05\"} 1"), std::string::npos) << text;
+  EXPECT_NE(text.find("le=\"+Inf\"} 2"), std::string::npos) << text;
+  EXPECT_EQ(metrics.variant("a\"b\\c\n", 3, "v"), v);
+}
+
+TEST(Metrics, EveryFamilyHasHelpAndTypeOnceBeforeItsSamples) {
+  Server server;
+  TestFront front(*server.runtime);
+  server.serve(server.source("m", {Server::vector_spec("x", 1)}));
+  Call ok, bad;
+  ok.to("m").input("x", {1, 1}, {1});
+  bad.to("nope");
+  front.infer(ok.request);
+  front.infer(bad.request);
+  ASSERT_TRUE(front.run_until([&] { return ok.done && bad.done; }));
+  std::istringstream lines(server.runtime->metrics_text());
+  std::string line, family;
+  std::set<std::string> seen;
+  int samples = 0;
+  while (std::getline(lines, line)) {
+    if (line.starts_with("# HELP ")) {
+      family = line.substr(7, line.find(' ', 7) - 7);
+      EXPECT_TRUE(seen.insert(family).second) << family;
+      ASSERT_TRUE(std::getline(lines, line));
+      EXPECT_TRUE(line.starts_with("# TYPE " + family + " ")) << line;
+    } else {
+      EXPECT_TRUE(line.starts_with(family)) << line;
+      ++samples;
+    }
+  }
+  EXPECT_GT(samples, 60);
+}
+
+TEST(Metrics, EveryReasonHasAName) {
+  std::set<std::string> names;
+  for (size_t r = 0; r < kReasons; ++r) names.insert(reason_name(static_cast<Reason>(r)));
+  EXPECT_EQ(names.size(), kReasons);
+  EXPECT_FALSE(names.contains("invalid"));
+}
+
+}  // namespace
+}  // namespace verge::runtime
