@@ -55,7 +55,7 @@ svg .bar{fill:var(--c);fill-opacity:.85}
 svg .inner{fill:#000;fill-opacity:.28}
 .scroll{overflow-x:auto;margin-top:10px}
 table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{text-align:left;padding:7px 14px 7px 0;border-bottom:1px solid var(--rule);vertical-align:top}
+th,td{text-align:left;padding:7px 10px 7px 0;border-bottom:1px solid var(--rule);vertical-align:top}
 th{font-weight:600;color:var(--soft);font-size:12.5px;white-space:nowrap}
 td.n,th.n{text-align:right;white-space:nowrap}
 td.id{font-weight:600;white-space:nowrap}
