@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "common/quiet.h"
 #include "instance.h"
 
 namespace {
@@ -57,17 +58,22 @@ void warm_up(const verge::tensorflow::TfApi& api) {
   status.check("TensorFlow does not run");
 }
 
-verge_code create(const verge_host_api*, const verge_options* config, verge_engine** out, verge_status* status) {
+verge_code create(const verge_host_api* host, const verge_options* config, verge_engine** out, verge_status* status) {
   return guard(status, [&] {
     verge_plugin::Options options(config);
     const std::string framework = options.take("library.libtensorflow_framework.so.2");
     const std::string library = options.take("library.libtensorflow_cc.so.2");
-    options.refuse_rest("library.libtensorflow_cc.so.2, library.libtensorflow_framework.so.2");
+    const std::string onednn = options.take("onednn", "on");
+    options.refuse_rest("library.libtensorflow_cc.so.2, library.libtensorflow_framework.so.2, onednn");
+    if (onednn != "on" && onednn != "off") invalid("setting 'onednn': 'on' or 'off' is expected, not '" + onednn + "'");
     if (framework.empty() || library.empty()) invalid("the settings library.libtensorflow_cc.so.2 and library.libtensorflow_framework.so.2 are needed");
     // TensorFlow logs to standard error; a level that the user has set stays.
     setenv("TF_CPP_MIN_LOG_LEVEL", "3", 0);
     // Without it all sessions share the thread pool of the first one, of its size and on its cores.
     setenv("TF_OVERRIDE_GLOBAL_THREADPOOL", "1", 0);
+    // TensorFlow's default, and faster on most networks; but its allocator keeps the memory of unloaded models for the next one.
+    if (onednn == "off") setenv("TF_ENABLE_ONEDNN_OPTS", "0", 1);
+    const verge_plugin::Quiet quiet(host, {"WARNING: All log messages before absl", "I0000 ", "W0000 "});
     auto engine = std::make_unique<verge_engine>();
     const uint64_t before = resident_bytes();
     if (std::string wrong = verge::tensorflow::load_tensorflow(framework, library, engine->api); !wrong.empty()) verge_plugin::fail(VERGE_UNAVAILABLE, wrong);

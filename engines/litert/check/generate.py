@@ -1,5 +1,7 @@
-"""Writes the artifacts of the contract check: model.tflite (two inputs, two outputs, free batch) and int8.tflite (quantised).
-Needs the tool chain's environment; run it in this folder."""
+"""Writes the artifacts of the contract check, model.tflite (two inputs, two outputs, free batch) and int8.tflite (quantised), and what the
+plugin compiles when it starts, ../warm_up_model.inc. Needs the tool chain's environment; the results are committed.
+"""
+
 import pathlib
 import tempfile
 
@@ -44,3 +46,17 @@ c.representative_dataset = lambda: ([rng.standard_normal((1, 8, 8, 1)).astype(np
 c.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 c.inference_input_type = c.inference_output_type = tf.int8
 (here / "int8.tflite").write_bytes(c.convert())
+
+
+class Twice(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([1], tf.float32, name="x")])
+    def serve(self, x):
+        return {"y": x + x}
+
+
+# What the plugin compiles when it starts.
+t = Twice()
+c = tf.lite.TFLiteConverter.from_concrete_functions([t.serve.get_concrete_function()], t)
+data = c.convert()
+lines = [", ".join(f"0x{b:02x}" for b in data[i : i + 24]) for i in range(0, len(data), 24)]
+(here.parent / "warm_up_model.inc").write_text(",\n".join(lines) + "\n")
