@@ -60,6 +60,7 @@ Result<Tensor> Array::read(int64_t first, int64_t count) const {
   if (size > kMaxLoadedBytes)
     return resource_exhausted(what_ + ": " + std::to_string(count) + " samples are " + std::to_string(size >> 20) + " MiB; at most " +
                               std::to_string(kMaxLoadedBytes >> 20) + " are held. Name a smaller range of samples");
+  VERGE_RETURN_IF_ERROR(bytes_->can_hold(offset_ + row * static_cast<uint64_t>(first) + size));
   t.data.resize(size);
   VERGE_RETURN_IF_ERROR(bytes_->read(offset_ + row * static_cast<uint64_t>(first), t.data, first + count == samples()));
   if (big_endian_) {
@@ -98,6 +99,7 @@ Result<Array> npy_array(std::shared_ptr<const ByteSource> bytes, std::string wha
     const auto n = static_cast<uint64_t>(h.shape.elements());
     if (h.item_size > kMaxStrings || n > kMaxStrings / std::max<uint64_t>(4, h.item_size))
       return resource_exhausted(what + ": strings of more than 1 GiB are not read");
+    VERGE_RETURN_IF_ERROR(bytes->can_hold(h.data_offset + n * h.item_size));
     std::vector<std::byte> all(h.data_offset + n * h.item_size);
     VERGE_RETURN_IF_ERROR(bytes->read(0, all, true));
     VERGE_ASSIGN(Tensor t, parse_npy(as_text(all), what));

@@ -26,6 +26,7 @@ class PlainBytes : public ByteSource {
  public:
   PlainBytes(SharedFile file, uint64_t at, uint64_t size, std::optional<uint32_t> crc, std::string what)
       : file_(std::move(file)), bytes_(file_->bytes().subspan(at, size)), crc_(crc), what_(std::move(what)) {}
+  Status can_hold(uint64_t size) const override { return size <= bytes_.size() ? Status() : ends_early(what_, size); }
   Status read(uint64_t offset, std::span<std::byte> out, bool to_end) const override {
     if (offset > bytes_.size() || out.size() > bytes_.size() - offset) return ends_early(what_, offset + out.size());
     if (to_end && offset + out.size() != bytes_.size()) return too_long(what_, offset + out.size());
@@ -45,6 +46,11 @@ class InflatedBytes : public ByteSource {
  public:
   InflatedBytes(SharedFile file, uint64_t at, uint64_t size, bool gzip, std::optional<uint32_t> crc, std::string what)
       : file_(std::move(file)), bytes_(file_->bytes().subspan(at, size)), gzip_(gzip), crc_(crc), what_(std::move(what)) {}
+
+  Status can_hold(uint64_t size) const override {
+    constexpr uint64_t kMostRatio = 1032;  // deflate's own limit
+    return size / kMostRatio <= bytes_.size() ? Status() : ends_early(what_, size);
+  }
 
   // Starts from the beginning each time: a source is read once for its header and once for its samples.
   Status read(uint64_t offset, std::span<std::byte> out, bool to_end) const override {

@@ -22,6 +22,8 @@ class ByteSource {
   // Fills `out` with the bytes from `offset` on; kDataLoss where there are fewer. `to_end`: the bytes must end there too (and a checksum
   // is compared if there is one).
   virtual Status read(uint64_t offset, std::span<std::byte> out, bool to_end) const = 0;
+  // Whether there can be `size` bytes, without reading them: asked before memory is taken for what a header claims.
+  virtual Status can_hold(uint64_t size) const = 0;
 };
 
 using SharedFile = std::shared_ptr<const os::MappedFile>;

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <chrono>
 #include <cstring>
@@ -10,13 +9,15 @@
 
 #include "data/csv.h"
 #include "data/zip.h"
-#include "tests/data/temp_dir.h"
+#include "tests/data/test_files.h"
 
 namespace verge::data {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::gzip;
+using testing::MemoryFile;
 using testing::slurp;
 using testing::TempDir;
 
@@ -44,20 +45,6 @@ std::string idx(std::initializer_list<uint32_t> dims, const std::string& data, c
   for (uint32_t d : dims)
     for (int shift = 24; shift >= 0; shift -= 8) s += static_cast<char>(d >> shift);
   return s + data;
-}
-
-std::string gzip(const std::string& in) {
-  z_stream z{};
-  deflateInit2(&z, 6, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY);
-  std::string out(compressBound(in.size()) + 64, '\0');
-  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(in.data()));
-  z.avail_in = static_cast<uInt>(in.size());
-  z.next_out = reinterpret_cast<Bytef*>(out.data());
-  z.avail_out = static_cast<uInt>(out.size());
-  deflate(&z, Z_FINISH);
-  out.resize(z.total_out);
-  deflateEnd(&z);
-  return out;
 }
 
 Tensor floats(const Shape& s, std::initializer_list<float> v) {
@@ -118,21 +105,22 @@ TEST(Dataset, Npz) {
 }
 
 TEST(Dataset, DamagedNpz) {
-  TempDir dir;
+  const MemoryFile file;
   const TensorSpec in = spec_of("x", DType::kFp32, {-1, 3, 2});
   for (const char* name : {"stored.npz", "deflated.npz"}) {
     const std::string good = slurp(std::string(VERGE_CASES "/data/") + name);
     DatasetSpec spec;
+    spec.format = "npz";
     spec.labels = "y";
     for (size_t cut = 0; cut < good.size(); cut += 7) {
-      spec.path = dir.write("cut.npz", good.substr(0, cut));
+      spec.path = file.write(good.substr(0, cut));
       EXPECT_FALSE(load(spec, in).ok()) << name << " cut at " << cut;
     }
     int harmless = 0;
     for (size_t at = 0; at < good.size(); ++at) {
       std::string bad = good;
       bad[at] = static_cast<char>(bad[at] ^ 0x41);
-      spec.path = dir.write("flip.npz", bad);
+      spec.path = file.write(bad);
       auto d = load(spec, in);
       if (!d.ok()) continue;
       // Times, versions and attributes may change; the values may not.
