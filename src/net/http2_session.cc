@@ -76,6 +76,10 @@ struct Http2Session::Callbacks {
           });
       nghttp2_session_callbacks_set_on_stream_close_callback(
           c, [](nghttp2_session*, int32_t stream, uint32_t, void* u) { return self(u)->on_stream_close(stream); });
+      nghttp2_session_callbacks_set_on_frame_send_callback(
+          c, [](nghttp2_session*, const nghttp2_frame* f, void* u) {
+            return f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA ? self(u)->on_sent(f) : 0;
+          });
       nghttp2_session_callbacks_set_send_data_callback(
           c, [](nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t n, nghttp2_data_source* source, void* u) {
             return self(u)->send_data(static_cast<Call*>(source->ptr), head, n);
@@ -87,6 +91,8 @@ struct Http2Session::Callbacks {
           });
       nghttp2_option_new(&made.option);
       nghttp2_option_set_no_closed_streams(made.option, 1);
+      // Counted by flooded(), together with the other frames that only cost.
+      nghttp2_option_set_stream_reset_rate_limit(made.option, 2 * kCheapFrames, 2 * kCheapFrames);
       nghttp2_option_set_max_settings(made.option, 16);
       nghttp2_option_set_max_outbound_ack(made.option, 256);
       nghttp2_option_set_max_deflate_dynamic_table_size(made.option, 4096);
@@ -361,7 +367,6 @@ void Http2Session::send_reply(Call* call) {
   body.read_callback = [](nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,
                           void* self) { return Callbacks::self(self)->read_body(static_cast<Call*>(source->ptr), length, flags); };
   int result;
-  bool has_body = reply.body_bytes != 0;
   if (call->is_grpc && reply.body_bytes == 0) {
     // Trailers only.
     nghttp2_nv fields[5] = {field(":status", "200"), field("content-type", "application/grpc"),
@@ -383,13 +388,10 @@ void Http2Session::send_reply(Call* call) {
     if (reply.json_bytes >= 0) fields[n++] = copied_field("inference-header-content-length", digits(json, reply.json_bytes));
     if (!reply.allow.empty()) fields[n++] = field("allow", reply.allow);
     if (reply.retry_after) fields[n++] = field("retry-after", "1");
-    has_body = has_body && call->method != Method::kHead;
+    const bool has_body = reply.body_bytes && call->method != Method::kHead;
     result = nghttp2_submit_response(session_, call->stream, fields, n, has_body ? &body : nullptr);
   }
-  if (result != 0)
-    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_INTERNAL_ERROR);
-  else if (!has_body && !call->request_complete)
-    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_NO_ERROR);
+  if (result != 0) nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_INTERNAL_ERROR);
 }
 
 ssize_t Http2Session::read_body(Call* call, size_t length, uint32_t* flags) {
@@ -410,14 +412,11 @@ ssize_t Http2Session::read_body(Call* call, size_t length, uint32_t* flags) {
   }
   if (last) {
     *flags |= NGHTTP2_DATA_FLAG_EOF;
-    const bool early = !call->request_complete;
     if (call->is_grpc) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
       const nghttp2_nv trailer = field("grpc-status", code_digits(reply.code));
       nghttp2_submit_trailer(session_, call->stream, &trailer, 1);
     }
-    // Answered before the request was complete: the client need not send the rest.
-    if (early) nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_NO_ERROR);
   }
   return static_cast<ssize_t>(n);
 }
@@ -445,6 +444,15 @@ int Http2Session::send_data(Call* call, const uint8_t* frame_head, size_t length
     }
   }
   connection_.progress();
+  return 0;
+}
+
+int Http2Session::on_sent(const nghttp2_frame* frame) {
+  if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
+  // Answered before the request was complete: the client need not send the rest.
+  const Call* call = call_of(frame->hd.stream_id);
+  if (call && !call->request_complete)
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
   return 0;
 }
 

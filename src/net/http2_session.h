@@ -30,6 +30,7 @@ class Http2Session final : public Session {
   int on_header(const nghttp2_frame* frame, std::string_view name, std::string_view value);
   int on_frame(const nghttp2_frame* frame);
   int on_data(int32_t stream, std::string_view bytes);
+  int on_sent(const nghttp2_frame* frame);
   int on_stream_close(int32_t stream);
   ssize_t read_body(Call* call, size_t length, uint32_t* flags);
   int send_data(Call* call, const uint8_t* frame_head, size_t length);

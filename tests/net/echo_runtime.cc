@@ -63,7 +63,7 @@ void EchoRuntime::count_release() { ++released_; }
 
 void EchoFront::drain() {
   Request* list;
-  std::deque<std::function<void()>> posted;
+  std::vector<std::function<void()>> posted;
   {
     std::lock_guard lock(mutex_);
     list = first_;

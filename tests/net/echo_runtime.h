@@ -30,7 +30,7 @@ class EchoFront final : public runtime::Front {
   std::mutex mutex_;
   runtime::Request* first_ = nullptr;
   runtime::Request* last_ = nullptr;
-  std::deque<std::function<void()>> posted_;
+  std::vector<std::function<void()>> posted_;
 };
 
 class EchoRuntime final : public runtime::Runtime {

@@ -1,0 +1,502 @@
+#include "net/server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "echo_runtime.h"
+#include "h2_client.h"
+
+namespace verge::net {
+namespace {
+
+using test::connect_to;
+using test::grpc_frame;
+using test::H2Client;
+using test::infer_message;
+using test::receive_all;
+using test::receive_until;
+using test::send_all;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class ServerTest : public testing::Test {
+ protected:
+  void start(ServerOptions options = {}) {
+    options.port = 0;
+    auto made = Server::start(options, runtime_);
+    ASSERT_TRUE(made.ok()) << made.status().to_string();
+    server_ = std::move(made).value();
+  }
+  // One request on a connection of its own; the whole answer.
+  std::string ask(const std::string& text) {
+    const int fd = connect_to(server_->port());
+    EXPECT_TRUE(send_all(fd, text));
+    const std::string out = receive_all(fd);
+    close(fd);
+    return out;
+  }
+  std::string get(const std::string& path) { return ask("GET " + path + " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); }
+  static std::string post(const std::string& path, const std::string& body, const std::string& headers = "") {
+    return "POST " + path + " HTTP/1.1\r\nHost: a\r\n" + headers + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  }
+  static std::string closing_post(const std::string& path, const std::string& body) { return post(path, body, "Connection: close\r\n"); }
+  uint64_t metric(const std::string& name) {
+    const std::string text = server_->metrics_text();
+    const size_t at = text.find("\n" + name + " ");
+    return at == std::string::npos ? 0 : std::stoull(text.substr(at + name.size() + 2));
+  }
+  template <typename Fn>
+  bool eventually(Fn fn) {
+    for (int i = 0; i < 500; ++i) {
+      if (fn()) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+
+  static constexpr const char* kInfer = "/v2/models/echo/infer";
+  const std::string request_ = R"({"id":"q","inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2.5]}]})";
+  test::EchoRuntime runtime_;
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(ServerTest, AnswersRest) {
+  start();
+  EXPECT_THAT(get("/v2/health/live"), HasSubstr("\r\n\r\n{\"live\":true}"));
+  EXPECT_THAT(get("/v2/health/ready"), HasSubstr("{\"ready\":true}"));
+  EXPECT_THAT(get("/v2/models/echo"), HasSubstr("\"platform\":\"verge\""));
+  EXPECT_THAT(get("/v2/models/echo/versions/1/ready"), HasSubstr("{\"name\":\"echo\",\"ready\":true}"));
+  EXPECT_THAT(get("/v2/models/%65cho/ready"), HasSubstr("\"name\":\"echo\""));
+  EXPECT_THAT(get("/metrics"), HasSubstr("verge_net_requests_total{protocol=\"http1\",code=\"OK\"}"));
+  EXPECT_THAT(ask(closing_post(kInfer, request_)), HasSubstr(R"({"model_name":"echo","model_version":"1","id":"q","parameters":{"verge.variant":"plain"},)"
+                                                             R"("outputs":[{"name":"OUTPUT0","datatype":"FP32","shape":[1,2],"data":[1.0,2.5]}]})"));
+  const std::string head = ask("HEAD /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(head, HasSubstr("Content-Length: 13\r\n\r\n"));
+  EXPECT_TRUE(head.ends_with("\r\n\r\n"));
+  runtime_.set_ready(false);
+  EXPECT_THAT(get("/v2/health/ready"), StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(get("/v2/models/echo/ready"), HasSubstr("\"ready\":false}"));
+}
+
+TEST_F(ServerTest, RestErrors) {
+  start();
+  EXPECT_THAT(get("/nothing"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(get("/v2/models/"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(get("/v2/models/none"), AllOf(StartsWith("HTTP/1.1 404 "), HasSubstr("{\"error\":\"unknown model 'none'\"}")));
+  EXPECT_THAT(get("/v2/models/echo/versions/9"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(get("/v2/models/echo/versions/x"), StartsWith("HTTP/1.1 400 "));
+  EXPECT_THAT(get("/v2/models/echo/what"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(get("/v2/models/echo/infer"), AllOf(StartsWith("HTTP/1.1 405 "), HasSubstr("\r\nAllow: POST\r\n")));
+  EXPECT_THAT(get("/v2/models/%zz/ready"), StartsWith("HTTP/1.1 400 "));
+  EXPECT_THAT(get("/v2/models/%ff/ready"), StartsWith("HTTP/1.1 400 "));
+  EXPECT_THAT(ask(closing_post("/v2/health/live", "x")), AllOf(StartsWith("HTTP/1.1 405 "), HasSubstr("\r\nAllow: GET, HEAD\r\n")));
+  EXPECT_THAT(ask(closing_post("/v2/models/broken/infer", request_)), AllOf(StartsWith("HTTP/1.1 500 "), HasSubstr("it is 100% broken")));
+  EXPECT_THAT(ask(post(kInfer, request_, "Connection: close\r\nContent-Encoding: gzip\r\n")), StartsWith("HTTP/1.1 415 "));
+}
+
+TEST_F(ServerTest, RestInferRefusesWhatIsMalformed) {
+  start();
+  auto error = [&](const std::string& body) {
+    const std::string answer = ask(closing_post(kInfer, body));
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 400 ")) << body;
+    return answer.substr(std::min(answer.size(), answer.find("\r\n\r\n") + 4));
+  };
+  auto input = [](const std::string& fields) { return "{\"inputs\":[{\"name\":\"INPUT0\"," + fields + "}]}"; };
+  EXPECT_THAT(error(""), HasSubstr("malformed"));
+  EXPECT_THAT(error("hello"), HasSubstr("malformed"));
+  EXPECT_THAT(error("[]"), HasSubstr("not a JSON object"));
+  EXPECT_THAT(error("{}"), HasSubstr("no 'inputs'"));
+  EXPECT_THAT(error("{\"inputs\":[]} x"), HasSubstr("malformed"));
+  EXPECT_THAT(error("{\"inputs\":[],\"inputs\":[]}"), HasSubstr("twice"));
+  EXPECT_THAT(error("\xff{}"), HasSubstr("UTF-8"));
+  EXPECT_THAT(error(input(R"("shape":[2],"datatype":"FP32","data":[1])")), HasSubstr("needs 2 elements, got 1"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"FP32","data":[1,2])")), HasSubstr("fewer elements"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"FP32","data":["1"])")), HasSubstr("is no FP32"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"FP32","data":[1e99])")), HasSubstr("is no FP32"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"INT8","data":[128])")), HasSubstr("is no INT8"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"INT32","data":[1.5])")), HasSubstr("is no INT32"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"BOOL","data":[2])")), HasSubstr("is no BOOL"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"BYTES","data":[1])")), HasSubstr("is no BYTES"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"BYTES","data":["\ud800"])")), HasSubstr("is no BYTES"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"FP16","data":[1])")), HasSubstr("cannot be sent in JSON"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"FP99","data":[1])")), HasSubstr("unknown datatype"));
+  EXPECT_THAT(error(input(R"("shape":[-1],"datatype":"FP32","data":[1])")), HasSubstr("no dimension"));
+  EXPECT_THAT(error(input(R"("shape":[1.5],"datatype":"FP32","data":[1])")), HasSubstr("no dimension"));
+  EXPECT_THAT(error(input(R"("shape":[99999999999],"datatype":"FP32","data":[1])")), HasSubstr("more elements"));
+  EXPECT_THAT(error(input(R"("shape":[1,1,1,1,1,1,1,1,1],"datatype":"FP32","data":[1])")), HasSubstr("dimensions"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"FP32")")), HasSubstr("neither"));
+  EXPECT_THAT(error(input(R"("shape":[1],"data":[1])")), HasSubstr("no 'datatype'"));
+  EXPECT_THAT(error(input(R"("datatype":"FP32","data":[1])")), HasSubstr("no 'shape'"));
+  EXPECT_THAT(error(input(R"("shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4})")), HasSubstr("0 bytes are left"));
+  EXPECT_THAT(error(R"({"parameters":{"verge.what":"x"},"inputs":[]})"), HasSubstr("unknown parameter 'verge.what'"));
+  EXPECT_THAT(error(R"({"parameters":{"verge.variant":7},"inputs":[]})"), HasSubstr("must be a string"));
+  EXPECT_THAT(error(R"({"parameters":{"binary_data_output":1},"inputs":[]})"), HasSubstr("must be a boolean"));
+}
+
+TEST_F(ServerTest, RestInferTakesEveryOrderAndForm) {
+  start();
+  auto data = [&](const std::string& body) {
+    const std::string answer = ask(closing_post(kInfer, body));
+    const size_t at = answer.find("\"data\":");
+    return at == std::string::npos ? answer : answer.substr(at + 7, answer.size() - at - 10);
+  };
+  EXPECT_EQ(data(R"({"inputs":[{"data":[[1,2],[3,4]],"datatype":"INT64","shape":[2,2],"name":"x"}],"id":"late"})"), "[1,2,3,4]");
+  EXPECT_EQ(data(R"({"inputs":[{"name":"x","shape":[3],"datatype":"FP32","data":[NaN,-Infinity,Infinity]}]})"), "[NaN,-Infinity,Infinity]");
+  EXPECT_EQ(data(R"({"inputs":[{"name":"x","shape":[3],"datatype":"FP32","data":[1e-99,-0,3.4028235e38]}]})"), "[0.0,-0.0,3.4028235e+38]");
+  EXPECT_EQ(data(R"({"inputs":[{"name":"x","shape":[4],"datatype":"BYTES","data":["","a\n\u00e4","\ud83d\ude00","\""]}]})"),
+            "[\"\",\"a\\n\xc3\xa4\",\"\xf0\x9f\x98\x80\",\"\\\"\"]");
+  EXPECT_EQ(data(R"({"inputs":[{"name":"x","shape":[3],"datatype":"BOOL","data":[true,false,1]}]})"), "[true,false,true]");
+  EXPECT_EQ(data(R"({"inputs":[{"name":"x","shape":[0],"datatype":"FP32","data":[]}]})"), "[]");
+  EXPECT_EQ(data(R"({"inputs":[{"name":"x","shape":[],"datatype":"UINT64","data":[18446744073709551615]}]})"), "[18446744073709551615]");
+}
+
+TEST_F(ServerTest, BytewisePipelinedAndKeptAlive) {
+  start();
+  const std::string one = post(kInfer, request_);
+  const int fd = connect_to(server_->port());
+  for (char c : one + "\r\n" + one) ASSERT_TRUE(send_all(fd, {&c, 1}));  // an empty line between requests is tolerated
+  std::string many;
+  for (int i = 0; i < 500; ++i) many += one;
+  many += "GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  ASSERT_TRUE(send_all(fd, many));
+  const std::string all = receive_all(fd);
+  size_t answers = 0;
+  for (size_t at = all.find("HTTP/1.1 200"); at != std::string::npos; at = all.find("HTTP/1.1 200", at + 1)) ++answers;
+  EXPECT_EQ(answers, 503u);
+  close(fd);
+}
+
+TEST_F(ServerTest, PipelinedAnswersKeepTheirOrder) {
+  start();
+  std::string many;
+  for (int i = 0; i < 50; ++i) {
+    std::string body = request_;
+    body.replace(body.find("\"q\""), 3, "\"n" + std::to_string(i) + "\"");
+    many += post(i % 2 ? "/v2/models/threaded/infer" : kInfer, body);
+  }
+  const int fd = connect_to(server_->port());
+  ASSERT_TRUE(send_all(fd, many + "GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+  const std::string all = receive_all(fd);
+  size_t at = 0;
+  for (int i = 0; i < 50; ++i) {
+    const size_t next = all.find("\"id\":\"n" + std::to_string(i) + "\"", at);
+    ASSERT_NE(next, std::string::npos) << i;
+    at = next;
+  }
+  close(fd);
+}
+
+TEST_F(ServerTest, ChunkedBodies) {
+  start();
+  std::string text = "POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+  for (char c : request_) text += std::string("1\r\n") + c + "\r\n";
+  EXPECT_THAT(ask(text + "0\r\n\r\n"), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(ask(text + "x\r\n"), StartsWith("HTTP/1.1 400 "));
+}
+
+TEST_F(ServerTest, Expect100Continue) {
+  start();
+  const int fd = connect_to(server_->port());
+  const std::string text = post(kInfer, request_, "Connection: close\r\nExpect: 100-continue\r\n");
+  ASSERT_TRUE(send_all(fd, text.substr(0, text.size() - request_.size())));
+  EXPECT_EQ(receive_until(fd, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+  ASSERT_TRUE(send_all(fd, request_));
+  EXPECT_THAT(receive_all(fd), StartsWith("HTTP/1.1 200 "));
+  close(fd);
+}
+
+TEST_F(ServerTest, RefusesHostileHttp1) {
+  ServerOptions options;
+  options.max_message_bytes = 1 << 20;
+  start(options);
+  EXPECT_THAT(ask("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), StartsWith("HTTP/1.1 400 "));
+  EXPECT_THAT(ask("GET / HTTP/1.1\r\n" + std::string(100'000, 'x')), StartsWith("HTTP/1.1 431 "));
+  EXPECT_THAT(ask("GET / HTTP/1.1\r\nX: " + std::string(40'000, 'x') + "\r\n\r\n"), StartsWith("HTTP/1.1 431 "));
+  EXPECT_THAT(ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n"), StartsWith("HTTP/1.1 413 "));
+  EXPECT_THAT(ask(std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 15)), StartsWith("HTTP/1.1 400 "));
+  std::string chunks = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (int i = 0; i < 40; ++i) chunks += "8000\r\n" + std::string(0x8000, 'x') + "\r\n";
+  EXPECT_THAT(ask(chunks), StartsWith("HTTP/1.1 413 "));
+  EXPECT_GE(metric("verge_net_shed_total{reason=\"message_size\"}"), 2u);
+  EXPECT_GE(metric("verge_net_shed_total{reason=\"header_size\"}"), 2u);
+  EXPECT_GE(metric("verge_net_shed_total{reason=\"protocol_error\"}"), 2u);
+  EXPECT_THAT(get("/v2/health/live"), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST_F(ServerTest, SlowHeadersAndBodiesEnd) {
+  ServerOptions options;
+  options.header_timeout_s = 0.2;
+  options.body_timeout_s = 0.2;
+  start(options);
+  EXPECT_EQ(ask(""), "");
+  EXPECT_EQ(ask("PR"), "");
+  EXPECT_EQ(ask("GET / HTTP/1.1\r\nHost:"), "");
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"header_timeout\"}"), 3u);
+  EXPECT_EQ(ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"), "");
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"body_timeout\"}"), 1u);
+  H2Client client(server_->port());
+  client.start("/inference.GRPCInferenceService/ModelInfer", {{"content-type", "application/grpc"}}, std::string("\0\0\0", 3), false);
+  EXPECT_TRUE(client.wait_end());
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"body_timeout\"}"), 2u);
+}
+
+TEST_F(ServerTest, Grpc) {
+  start();
+  H2Client client(server_->port());
+  for (const char* model : {"echo", "threaded"}) {
+    for (size_t elements : {0, 16, 5'000, 300'000}) {
+      const int32_t id = client.grpc("ModelInfer", infer_message(model, elements, "7"));
+      ASSERT_TRUE(client.wait(id));
+      auto& a = client.answer(id);
+      EXPECT_EQ(a.headers["grpc-status"], "0") << a.headers["grpc-message"];
+      ASSERT_GE(a.body.size(), 5 + elements * 4);
+      for (size_t i = 0; i < elements; ++i) {
+        float v;
+        std::memcpy(&v, a.body.data() + a.body.size() - 4 * (elements - i), 4);
+        ASSERT_EQ(v, static_cast<float>(i));
+      }
+    }
+  }
+  // Large raw tensors were received where an engine can use them.
+  EXPECT_LE(metric("verge_net_copied_bytes_total"), 2 * 16 * 4u);
+}
+
+TEST_F(ServerTest, GrpcErrorsAreTrailersOnly) {
+  ServerOptions options;
+  options.max_message_bytes = 1 << 20;
+  start(options);
+  H2Client client(server_->port());
+  auto expect = [&](int32_t id, const char* status, const char* says) {
+    ASSERT_TRUE(client.wait(id));
+    auto& a = client.answer(id);
+    EXPECT_EQ(a.headers[":status"], "200");
+    EXPECT_EQ(a.headers["content-type"], "application/grpc");
+    EXPECT_EQ(a.headers["grpc-status"], status) << a.headers["grpc-message"];
+    EXPECT_THAT(a.headers["grpc-message"], HasSubstr(says));
+    EXPECT_EQ(a.body, "");
+  };
+  expect(client.grpc("Nothing", ""), "12", "unknown method '/inference.GRPCInferenceService/Nothing'");
+  expect(client.grpc("ModelInfer", infer_message("none", 1)), "5", "unknown model 'none'");
+  expect(client.grpc("ModelInfer", infer_message("broken", 1)), "13", "it is 100%25 broken: %C3%A4");
+  expect(client.grpc("ModelInfer", "\xff\xff"), "3", "well-formed");
+  expect(client.grpc("ModelInfer", "", {{"grpc-timeout", "soon"}}), "3", "grpc-timeout");
+  expect(client.grpc("ModelInfer", infer_message("slow", 1), {{"grpc-timeout", "50m"}}), "4", "deadline");
+  const std::vector<std::pair<std::string, std::string>> grpc = {{"content-type", "application/grpc"}};
+  const std::string path = "/inference.GRPCInferenceService/ModelInfer";
+  expect(client.start(path, grpc, std::string("\0\x40\0\0\0x", 6), false), "8", "larger than");  // a 1 GiB message announced
+  expect(client.start(path, grpc, std::string("\1\0\0\0\1x", 6)), "13", "compressed");
+  auto gzip = grpc;
+  gzip.emplace_back("grpc-encoding", "gzip");
+  const int32_t id = client.start(path, gzip, std::string("\1\0\0\0\1x", 6));
+  expect(id, "12", "identity");
+  EXPECT_EQ(client.answer(id).headers["grpc-accept-encoding"], "identity");
+  expect(client.start(path, grpc, ""), "13", "without a message");
+  expect(client.start(path, grpc, std::string("\0\0\0\0\5ab", 7)), "13", "ends early");
+  expect(client.start(path, grpc, std::string("\0\0", 2)), "13", "ends early");
+  expect(client.start(path, grpc, grpc_frame("") + grpc_frame("")), "12", "more than one message");
+  expect(client.start(path, {{"content-type", "application/grpc+json"}}, grpc_frame("")), "12", "content-type");
+  auto large = grpc;
+  large.emplace_back("x", std::string(40'000, 'x'));
+  expect(client.start(path, large, grpc_frame("")), "8", "header");
+  // And the connection still serves.
+  const int32_t good = client.grpc("ModelInfer", infer_message("echo", 4));
+  ASSERT_TRUE(client.wait(good));
+  EXPECT_EQ(client.answer(good).headers["grpc-status"], "0");
+}
+
+TEST_F(ServerTest, RestOverHttp2) {
+  start();
+  H2Client client(server_->port());
+  int32_t id = client.start("/v2/health/live", {}, "");
+  ASSERT_TRUE(client.wait(id));
+  EXPECT_EQ(client.answer(id).headers[":status"], "200");
+  EXPECT_EQ(client.answer(id).body, "{\"live\":true}");
+  id = client.start(kInfer, {{"content-type", "application/json"}}, request_);
+  ASSERT_TRUE(client.wait(id));
+  EXPECT_THAT(client.answer(id).body, HasSubstr("[1.0,2.5]"));
+  id = client.start("/nothing", {}, "");
+  ASSERT_TRUE(client.wait(id));
+  EXPECT_EQ(client.answer(id).headers[":status"], "404");
+}
+
+TEST_F(ServerTest, SmallWindowsAreServed) {
+  start();
+  H2Client client(server_->port(), 1000);
+  const int32_t id = client.grpc("ModelInfer", infer_message("echo", 20'000));
+  ASSERT_TRUE(client.wait(id));
+  EXPECT_EQ(client.answer(id).headers["grpc-status"], "0");
+  EXPECT_GT(client.answer(id).body.size(), 80'000u);
+}
+
+TEST_F(ServerTest, AReaderThatStopsIsCutOff) {
+  ServerOptions options;
+  options.write_timeout_s = 0.3;
+  start(options);
+  H2Client client(server_->port(), 0);  // windows are never opened
+  client.grpc("ModelInfer", infer_message("echo", 20'000));
+  EXPECT_TRUE(client.wait_end());
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"write_timeout\"}"), 1u);
+  const int fd = connect_to(server_->port());
+  const std::string big = "{\"inputs\":[{\"name\":\"x\",\"shape\":[100000],\"datatype\":\"INT8\",\"data\":[1" + [] {
+    std::string s;
+    for (int i = 1; i < 100'000; ++i) s += ",1";
+    return s;
+  }() + "]}]}";
+  for (int i = 0; i < 200; ++i)
+    if (!send_all(fd, post(kInfer, big))) break;
+  EXPECT_TRUE(eventually([&] { return metric("verge_net_shed_total{reason=\"write_timeout\"}") == 2; }));
+  close(fd);
+}
+
+TEST_F(ServerTest, ClientsThatGoCancelTheirRequests) {
+  start();
+  {
+    H2Client client(server_->port());
+    const int32_t id = client.grpc("ModelInfer", infer_message("slow", 4));
+    client.grpc("ModelInfer", infer_message("slow", 4));
+    ASSERT_TRUE(eventually([&] { return runtime_.waiting_slow() == 2; }));
+    client.reset(id);
+    ASSERT_TRUE(eventually([&] { return runtime_.cancelled() == 1; }));
+  }
+  ASSERT_TRUE(eventually([&] { return runtime_.cancelled() == 2; }));
+  const int fd = connect_to(server_->port());
+  ASSERT_TRUE(send_all(fd, post("/v2/models/slow/infer", request_)));
+  ASSERT_TRUE(eventually([&] { return runtime_.waiting_slow() == 1; }));
+  close(fd);
+  ASSERT_TRUE(eventually([&] { return runtime_.cancelled() == 3; }));
+  ASSERT_TRUE(eventually([&] { return metric("verge_net_connections_open") == 0; }));
+  EXPECT_EQ(metric("verge_net_cancelled_total"), 3u);
+}
+
+TEST_F(ServerTest, GracefulStopFinishesWhatWasAccepted) {
+  start();
+  H2Client client(server_->port()), idle(server_->port());
+  const int32_t id = client.grpc("ModelInfer", infer_message("slow", 4));
+  idle.ping();
+  const int fd = connect_to(server_->port()), idle_fd = connect_to(server_->port());
+  ASSERT_TRUE(send_all(fd, post("/v2/models/slow/infer", request_)));
+  ASSERT_TRUE(send_all(idle_fd, "GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n"));
+  EXPECT_THAT(receive_until(idle_fd, "}"), StartsWith("HTTP/1.1 200 "));
+  ASSERT_TRUE(eventually([&] { return runtime_.waiting_slow() == 2; }));
+  std::atomic<bool> drained{false};
+  server_->begin_stop([&] { drained = true; });
+  EXPECT_EQ(receive_all(idle_fd), "");
+  EXPECT_TRUE(idle.wait_end());
+  EXPECT_GE(idle.goaways(), 1);
+  ASSERT_TRUE(eventually([&] { return connect_to(server_->port()) < 0; }));
+  EXPECT_FALSE(drained);
+  runtime_.release_slow();
+  ASSERT_TRUE(client.wait(id));
+  EXPECT_EQ(client.answer(id).headers["grpc-status"], "0");
+  EXPECT_TRUE(client.wait_end());
+  EXPECT_EQ(client.goaways(), 2);
+  EXPECT_THAT(receive_all(fd), AllOf(StartsWith("HTTP/1.1 200 "), HasSubstr("Connection: close")));
+  server_->join();
+  EXPECT_TRUE(drained);
+  close(fd);
+  close(idle_fd);
+}
+
+TEST_F(ServerTest, DestroyingCancelsWhatRuns) {
+  start();
+  H2Client client(server_->port());
+  client.grpc("ModelInfer", infer_message("slow", 4));
+  ASSERT_TRUE(eventually([&] { return runtime_.waiting_slow() == 1; }));
+  server_.reset();
+  EXPECT_EQ(runtime_.cancelled(), 1);
+}
+
+TEST_F(ServerTest, ResetFloodEndsTheConnection) {
+  start();
+  H2Client client(server_->port());
+  for (int i = 0; i < 12'000; ++i) {
+    const int32_t id = client.start("/v2/models/slow/infer", {}, "x", false);
+    client.reset(id);
+  }
+  EXPECT_TRUE(client.wait_end());
+  EXPECT_EQ(client.last_goaway_error(), static_cast<uint32_t>(NGHTTP2_ENHANCE_YOUR_CALM));
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"reset_flood\"}"), 1u);
+}
+
+TEST_F(ServerTest, LimitsConnectionsAndMemory) {
+  ServerOptions options;
+  options.max_connections = 2;
+  options.receive_budget_bytes = 2 << 20;
+  start(options);
+  const int a = connect_to(server_->port()), b = connect_to(server_->port());
+  ASSERT_TRUE(eventually([&] { return metric("verge_net_connections_open") == 2; }));
+  EXPECT_EQ(get("/v2"), "");
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"connections\"}"), 1u);
+  close(a);
+  close(b);
+  ASSERT_TRUE(eventually([&] { return metric("verge_net_connections_open") == 0; }));
+  const int first = connect_to(server_->port());
+  ASSERT_TRUE(send_all(first, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1500000\r\n\r\n"));
+  ASSERT_TRUE(eventually([&] { return metric("verge_net_receive_budget_bytes{state=\"used\"}") >= 1'500'000; }));
+  EXPECT_THAT(ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1500000\r\n\r\n"), AllOf(StartsWith("HTTP/1.1 429 "), HasSubstr("Retry-After")));
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"receive_budget\"}"), 1u);
+  close(first);
+}
+
+TEST_F(ServerTest, SeveralServersAndFronts) {
+  ServerOptions options;
+  options.fronts = 3;
+  start(options);
+  test::EchoRuntime other_runtime;
+  ServerOptions same;
+  same.port = server_->port();
+  auto taken = Server::start(same, other_runtime);
+  ASSERT_FALSE(taken.ok());
+  EXPECT_EQ(taken.status().code(), Code::kUnavailable);
+  EXPECT_THAT(taken.status().message(), HasSubstr("127.0.0.1:" + std::to_string(server_->port())));
+  ServerOptions v6;
+  v6.address = "::1";
+  v6.port = 0;
+  auto second = Server::start(v6, other_runtime);
+  EXPECT_TRUE(!second.ok() || (*second)->address().starts_with("[::1]:"));
+  ServerOptions wrong;
+  wrong.address = "example.org";
+  EXPECT_EQ(Server::start(wrong, other_runtime).status().code(), Code::kInvalidArgument);
+  std::vector<std::thread> clients;
+  std::atomic<int> good{0};
+  for (int c = 0; c < 6; ++c)
+    clients.emplace_back([&, c] {
+      H2Client client(server_->port());
+      for (int i = 0; i < 50; ++i) {
+        const int32_t id = client.grpc("ModelInfer", infer_message(c % 2 ? "echo" : "threaded", 100));
+        if (client.wait(id) && client.answer(id).headers["grpc-status"] == "0") ++good;
+      }
+    });
+  for (auto& t : clients) t.join();
+  EXPECT_EQ(good, 300);
+}
+
+TEST_F(ServerTest, AccessLog) {
+  std::mutex mutex;
+  std::string lines;
+  ServerOptions options;
+  options.access_log = [&](const AccessRecord& r) {
+    std::lock_guard lock(mutex);
+    print_access_record(r, &lines);
+  };
+  start(options);
+  ask(closing_post(kInfer, request_));
+  std::lock_guard lock(mutex);
+  const auto j = nlohmann::json::parse(lines);
+  EXPECT_EQ(j["protocol"], "http1");
+  EXPECT_EQ(j["model"], "echo");
+  EXPECT_EQ(j["variant"], "plain");
+  EXPECT_EQ(j["status"], 200);
+  EXPECT_EQ(j["code"], "OK");
+  EXPECT_EQ(j["id"], "q");
+}
+
+}  // namespace
+}  // namespace verge::net
