@@ -13,6 +13,7 @@
 #include "os/files.h"
 #include "os/process.h"
 #include "package/package.h"
+#include "serve/serve.h"
 #include "transform/chain.h"
 
 namespace verge::cli {
@@ -182,7 +183,7 @@ Json operators_json() {
 }  // namespace
 
 int schema_command(const std::string& what) {
-  std::string text = what == "model" ? build::recipe_schema_json() : print_json(operators_json());
+  std::string text = what == "model" ? build::recipe_schema_json() : what == "config" ? serve::config_schema_json() : print_json(operators_json());
   if (text.empty() || text.back() != '\n') text += '\n';
   std::fputs(text.c_str(), stdout);
   return kExitOk;

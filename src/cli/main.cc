@@ -1,7 +1,8 @@
 // The command line: one subcommand a capability. Parsing only; the capabilities do the work.
 #include <CLI/CLI.hpp>
 
-#include <cstdio>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "build/build.h"
@@ -9,8 +10,9 @@
 #include "cli/exit_codes.h"
 #include "engine/check.h"
 #include "engine/worker.h"
-#include "os/process.h"
 #include "report/report.h"
+#include "serve/infer.h"
+#include "serve/serve.h"
 
 namespace verge::cli {
 namespace {
@@ -88,6 +90,38 @@ Command add_report(CLI::App& root) {
           }};
 }
 
+Command add_serve(CLI::App& root) {
+  auto* c = root.add_subcommand("serve", "Serve a zoo, a package or a model file over gRPC and REST on one port");
+  auto o = std::make_shared<serve::ServeOptions>();
+  c->add_option("path", o->path, "zoo, ZOO/NAME, ZOO/NAME/VERSION, or a model: .onnx, .tflite, OpenVINO .xml, a SavedModel folder");
+  c->add_option("--config", o->config, "YAML file; what stands on the command line goes before it (`verge schema config`)");
+  c->add_option("--listen", o->listen, "HOST:PORT (default 127.0.0.1:8000; port 0 takes a free one)");
+  c->add_option("--fronts", o->fronts, "threads that own connections");
+  c->add_option("--lanes", o->lanes, "threads that run models; 0: the fronts run them");
+  c->add_option("--cores", o->cores, "cores to use, e.g. 0-3,6 (default: all this process may use)");
+  c->add_option("--memory", o->memory, "limit on the models' resident memory, e.g. 512MiB; what does not fit is refused");
+  c->add_option("--state-dir", o->state_dir, "where measurements of packages without a profile of this device are kept");
+  c->add_option("--cache-dir", o->cache_dir, "where engines keep compiled models");
+  c->add_option("--log-level", o->log_level, "debug, info, warning or error");
+  c->add_option("--log-format", o->log_format, "text or json");
+  c->add_flag("--access-log", o->access_log, "log each request as a JSON line");
+  c->footer(
+      "Examples:\n  verge serve zoo\n  verge serve model.onnx --listen 127.0.0.1:9000\n  verge serve zoo --memory 512MiB --config verge.yaml\n\n"
+      "Prints one JSON line with its address when ready. SIGTERM or Ctrl-C: takes no more requests, answers those it has, exits 0.");
+  return {c, [o] { return serve::serve_main(*o); }};
+}
+
+Command add_infer(CLI::App& root) {
+  auto* c = root.add_subcommand("infer", "Run one inference from the shell, without a server");
+  auto o = std::make_shared<serve::InferOptions>();
+  c->add_option("model", o->model, "package, zoo with one model, or model file")->required();
+  c->add_option("-i,--input", o->inputs, "NAME=FILE, or FILE where the model has one input: .npy; any file for a BYTES input, such as an image")->required();
+  c->add_option("--variant", o->variant, "variant to run (default: the one a server would choose)");
+  c->add_option("--top", o->top, "elements to print of each output (default 16)");
+  c->footer("Example:\n  verge infer zoo/photos -i cat.jpg");
+  return {c, [o] { return serve::infer_main(*o); }};
+}
+
 Command add_engine(CLI::App& root) {
   auto* c = root.add_subcommand("engine", "Tools for authors of engine plugins");
   c->require_subcommand(1);
@@ -107,7 +141,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kExitCodes);
   app.failure_message(CLI::FailureMessage::simple);
-  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_engine(app)};
+  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_serve(app), add_infer(app), add_engine(app)};
 
   bool json = false;
   std::string path, what = "model";
