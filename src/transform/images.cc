@@ -134,7 +134,6 @@ Made make_decode(Params& params, const Context&, TensorSpec& spec) {
   if (spec.dtype != DType::kBytes || rank > 1 || (rank == 1 && spec.shape[first_axis(spec)] != 1))
     return invalid_argument("needs one encoded image a sample, BYTES of sample shape [] or [1], but gets " + std::string(dtype_name(spec.dtype)) +
                             " of sample shape " + sample_shape(spec).to_string());
-  if (spec.batch_axis < 0 && rank == 0) return invalid_argument("needs a batch axis");
   if (rank == 1 && spec.batch_axis == 0) spec.shape.erase(1);
   spec.dtype = DType::kUint8;
   spec.shape.push_back(s.height ? s.height : -1);
