@@ -77,8 +77,9 @@ void model_ready(Service& service, Call* call) {
   auto asked = read_name_and_version(call->body.text());
   if (!asked.ok()) return service.fail(call, asked.status());
   auto ready = service.runtime().model_ready(service.front().runtime_front(), asked->name, asked->version);
-  if (!ready.ok()) return service.fail(call, ready.status());
-  answer_bool(service, call, *ready);
+  // A model that is not there is not ready: clients that wait for it poll this, and take an error for an outage.
+  if (!ready.ok() && ready.status().code() != Code::kNotFound) return service.fail(call, ready.status());
+  answer_bool(service, call, ready.ok() && *ready);
 }
 
 void add_tensor(ByteBuffer& out, uint32_t number, const TensorSpec& spec, ByteBuffer& scratch) {
