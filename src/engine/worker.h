@@ -3,8 +3,8 @@
 // worker_protocol.h).
 //
 // How it is measured: cold load is Engine::load in the fresh process, without a compiled blob, the engine created before. Resident bytes
-// are the growth of the process by load and two batch-1 runs, less the engine's fixed cost (what creating it took, or what it
-// reports, whichever is larger). A cached load is timed in a second fresh process, after the first has left a blob in the cache
+// are what a second copy of the model adds to the process by load and two batch-1 runs (the first also brings in the engine's fixed
+// cost, which is the rest). A cached load is timed in a second fresh process, after the first has left a blob in the cache
 // folder. Energy is that of the whole processor, where the machine shows it.
 #pragma once
 

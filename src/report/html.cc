@@ -88,7 +88,7 @@ std::string cost_section(const Summary& s) {
   add(Bar::kResident, "Resident memory");
   add(Bar::kGenerate, "Time to generate");
   if (plots.empty()) return {};
-  return "<h2>What a variant costs</h2><p class=\"soft\">Resident memory is the growth of a fresh process by loading and running, the engine’s own fixed cost apart.</p>"
+  return "<h2>What a variant costs</h2><p class=\"soft\">Resident memory is what one more copy of the model adds to a fresh process; the engine’s own fixed cost is apart.</p>"
          "<div class=\"grid\">" + plots + "</div>";
 }
 

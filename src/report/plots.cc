@@ -68,9 +68,15 @@ std::string quality_plot(const Summary& s, double width, double height) {
   const std::string y_name = metric ? metric_label(m.metric) : "largest difference to the reference";
   Svg svg(width, height, y_name + " against latency of " + std::to_string(points.size()) + " variants; the table below has the numbers");
 
-  for (double t : y.ticks(5)) {
+  std::vector<double> y_ticks = y.ticks(5);
+  if (!metric) {
+    // Nothing lies between exact and the next power of ten that needs a finer scale.
+    std::erase_if(y_ticks, [](double t) { return t < kExact * 0.99; });
+    if (low <= kExact && (y_ticks.empty() || y_ticks.front() > kExact * 1.01)) y_ticks.insert(y_ticks.begin(), kExact);
+  }
+  for (double t : y_ticks) {
     svg.line(left, y(t), right, y(t), "grid");
-    svg.text(left - 6, y(t) + 4, metric ? significant(t, 3) : difference(t), "tick", "end");
+    svg.text(left - 6, y(t) + 4, metric ? significant(t, 3) : t <= kExact * 1.01 ? "≤" + difference(kExact) : difference(t), "tick", "end");
   }
   for (double t : x.ticks(narrow ? 5 : 10)) {
     svg.line(x(t), bottom, x(t), bottom + 4, "axis");

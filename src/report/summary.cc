@@ -9,9 +9,6 @@
 namespace verge::report {
 namespace {
 
-// Differences below this are the rounding of 32-bit floats: none is closer than the other.
-constexpr double kRounding = 1e-6;
-
 Result<const Profile*> choose_profile(const package::Package& package, const std::string& device) {
   if (!device.empty()) {
     const Profile* p = package.profile_for(device);
@@ -98,7 +95,7 @@ double Summary::quality_of(const Row& row) const {
   if (!row.profile) return -1;
   if (quality == Quality::kMetric) return row.profile->accuracy;
   if (quality != Quality::kDifference || row.profile->max_abs_diff < 0) return -1;
-  return std::max(row.profile->max_abs_diff, kRounding);
+  return std::max(row.profile->max_abs_diff, kExact);
 }
 
 std::string metric_label(const Metric& m) {

@@ -32,6 +32,9 @@ struct Row {
 // What the quality axis of the accuracy plot and the Pareto front are made of.
 enum class Quality { kMetric, kDifference, kNone };
 
+// Differences up to this are the rounding of 32-bit floats: none is closer than the other.
+inline constexpr double kExact = 1e-5;
+
 struct Summary {
   const package::Package* package = nullptr;
   const Manifest* manifest = nullptr;

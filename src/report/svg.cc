@@ -50,7 +50,7 @@ double Scale::operator()(double v) const {
 std::vector<double> Scale::ticks(int most) const {
   std::vector<double> out;
   if (log_) {
-    for (const auto& steps : {std::vector<double>{1, 2, 5}, std::vector<double>{1, 3}, std::vector<double>{1}}) {
+    for (const auto& steps : {std::vector<double>{1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9}, std::vector<double>{1, 2, 3, 5}, std::vector<double>{1, 2, 5}, std::vector<double>{1, 3}, std::vector<double>{1}}) {
       out.clear();
       for (double decade = std::pow(10, std::floor(std::log10(low_))); decade <= high_; decade *= 10)
         for (double s : steps)

@@ -204,7 +204,9 @@ TEST(TextTest, NumbersReadWell) {
 
 TEST(ScaleTest, TicksAreReadable) {
   Scale log(66, 512, 0, 100, true);
-  EXPECT_EQ(log.ticks(6), (std::vector<double>{100, 200, 500}));
+  EXPECT_EQ(log.ticks(4), (std::vector<double>{100, 200, 300, 500}));
+  EXPECT_EQ(log.ticks(3), (std::vector<double>{100, 200, 500}));
+  EXPECT_GE(Scale(189, 289, 0, 100, true).ticks(10).size(), 3u);
   Scale linear(0.87, 0.8813, 100, 0, false);
   auto ticks = linear.ticks(5);
   EXPECT_GE(ticks.size(), 3u);

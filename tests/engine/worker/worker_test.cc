@@ -118,7 +118,7 @@ TEST_F(WorkerTest, MeasuresVerifiesAndEvaluates) {
   ASSERT_TRUE(out.ok()) << out.status().message();
   EXPECT_EQ(out->shape, (Shape{5, 2}));
   for (int i = 0; i < 10; ++i) EXPECT_EQ(out->as<float>()[i], static_cast<float>(i));
-  EXPECT_THAT(phases_, ElementsAre("loading", "running its first sample", "verifying", "evaluating", "profiling 1/2", "profiling 2/2"));
+  EXPECT_THAT(phases_, ElementsAre("loading", "running its first sample", "loading a second copy", "verifying", "evaluating", "profiling 1/2", "profiling 2/2"));
 }
 
 TEST_F(WorkerTest, StringsAreComparedForEquality) {
