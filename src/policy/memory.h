@@ -16,6 +16,8 @@ class MemoryLedger {
   // kResourceExhausted with the figures where it does not fit. `who` names the model and variant, `how` says where `bytes` comes from.
   Status reserve(uint64_t bytes, const std::string& who, const std::string& how);
   void give_back(uint64_t bytes);
+  // What was reserved turned out to be `bytes` too little. It is held already, so this cannot be refused; later reservations see it.
+  void add(uint64_t bytes) { reserved_ += bytes; }
 
   uint64_t limit() const { return limit_; }
   uint64_t base() const { return base_; }

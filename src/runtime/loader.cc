@@ -284,7 +284,7 @@ void Loader::release(const std::shared_ptr<Version>& version, uint32_t variant, 
   if (it != versions_.end() && it->second == version) publish();
 }
 
-Status Loader::reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes) {
+Status Loader::reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes, uint64_t& engine_bytes) {
   std::string how;
   if (profile != nullptr && profile->resident_bytes >= 0) {
     bytes = static_cast<uint64_t>(profile->resident_bytes);
@@ -298,7 +298,7 @@ Status Loader::reserve(const ModelSource& source, const VariantSpec& spec, const
     how = "estimated from files of " + policy::format_bytes(files);
   }
   // The engine's own memory comes with its first model and stays.
-  uint64_t engine_bytes = 0;
+  engine_bytes = 0;
   if (profile != nullptr && profile->engine_fixed_bytes > 0 && !engines_used_.contains(spec.engine)) {
     engine_bytes = static_cast<uint64_t>(profile->engine_fixed_bytes);
     how += ", " + policy::format_bytes(engine_bytes) + " of it for the engine itself";
@@ -313,8 +313,8 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
   const ModelSource& source = *version.source;
   const VariantSpec& spec = source.manifest.variants[variant];
   if (spec.conversion != Conversion::kOk) return failed_precondition(std::string(conversion_name(spec.conversion)) + ": " + spec.reason);
-  uint64_t bytes = 0;
-  VERGE_RETURN_IF_ERROR(reserve(source, spec, source.profile.variant(spec.id), bytes));
+  uint64_t bytes = 0, engine_bytes = 0;
+  VERGE_RETURN_IF_ERROR(reserve(source, spec, source.profile.variant(spec.id), bytes, engine_bytes));
   move_to(version, variant, LifeEvent::kLoad);
   publish();
 
@@ -329,7 +329,7 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
   };
 
   auto resident = std::make_unique<Resident>();
-  resident->reserved_bytes = bytes;
+  const uint64_t before = os::resident_bytes();
   auto files = source.prepare(spec);
   if (!files.ok()) return failed(files.status());
   auto engine = shared_.options.catalog->get(spec.engine);
@@ -379,6 +379,14 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
     resident.reset();
     return failed(std::move(s));
   }
+  // The prediction may have been too small (an engine's first model brings more). Growth by others' requests is counted too: to the safe side.
+  const uint64_t after = os::resident_bytes(), grown = after > before ? after - before : 0;
+  std::lock_guard lock(table_mutex_);
+  if (grown > bytes + engine_bytes) {
+    ledger_.add(grown - bytes - engine_bytes);
+    bytes = grown - engine_bytes;
+  }
+  resident->reserved_bytes = bytes;
   return resident;
 }
 

@@ -60,7 +60,7 @@ class Loader {
   void do_load(const std::shared_ptr<Version>& version, uint32_t variant);
   Result<std::unique_ptr<Resident>> load(Version& version, uint32_t variant);
   Status warm(const ServedVersion& served, Resident& resident, const VariantSpec& spec);
-  Status reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes);
+  Status reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes, uint64_t& engine_bytes);
   void release(const std::shared_ptr<Version>& version, uint32_t variant, Resident* resident);
   void move_to(Version& version, uint32_t variant, policy::LifeEvent event);
   void withdraw(const std::shared_ptr<Version>& version);

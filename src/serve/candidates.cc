@@ -95,6 +95,9 @@ VariantProfile skipped(const std::string& id, Verdict verdict, std::string reaso
 Result<VariantProfile> measure(const package::Package& p, const VariantSpec& spec, const engine::Catalog& catalog, const Extent& reference,
                                const std::string& log_dir, Profile& profile) {
   if (spec.conversion != Conversion::kOk) return skipped(spec.id, Verdict::kNotMeasured, spec.reason);
+  if (spec.device != "cpu" && !spec.device.empty() && spec.device != profile.device.architecture && !(spec.device == "arm64" && profile.device.architecture == "aarch64")) {
+    return skipped(spec.id, Verdict::kNotMeasured, "not measured here: it needs " + spec.device + ", this device is " + profile.device.architecture);
+  }
   const engine::Descriptor* d = catalog.find(spec.engine);
   if (d == nullptr) return skipped(spec.id, Verdict::kNotMeasured, "engine " + spec.engine + " is not installed");
   if (!d->unavailable.empty()) return skipped(spec.id, Verdict::kNotMeasured, "engine " + spec.engine + ": " + d->unavailable);

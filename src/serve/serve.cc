@@ -63,12 +63,17 @@ runtime::RuntimeOptions runtime_options(const Config& config, const Placement& p
   return o;
 }
 
-// Opens everything found, one after the other, and gives it to the runtime. False where a signal came first.
+// Opens everything found and gives it to the runtime: first what this device has a profile of, then what has to be measured. False where a
+// signal came first.
 bool open_all(const Environment& env, const std::vector<Found>& found, runtime::ServerRuntime& runtime, std::vector<std::shared_ptr<runtime::ModelSource>>& sources) {
-  for (const Found& f : found) {
-    if (os::interrupted()) return false;
-    sources.push_back(open_source(env, f));
-    runtime.serve(sources.back());
+  sources.resize(found.size());
+  for (const bool may_measure : {false, true}) {
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (os::interrupted()) return false;
+      if (sources[i] != nullptr) continue;
+      sources[i] = open_source(env, found[i], may_measure);
+      if (sources[i] != nullptr) runtime.serve(sources[i]);
+    }
   }
   runtime.settle();
   return !os::interrupted();

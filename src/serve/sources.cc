@@ -24,7 +24,9 @@ Found found_package(const std::string& dir) {
   Found f;
   f.package_dir = dir;
   f.name = os::base_name(os::dir_name(dir));
-  f.version = std::max<int64_t>(version_number(os::base_name(dir)), 1);
+  const int64_t version = version_number(os::base_name(dir));
+  f.version = std::max<int64_t>(version, 1);
+  f.named_by_manifest = version < 1 || !valid_name(f.name);
   return f;
 }
 
@@ -85,11 +87,16 @@ Result<engine::LoadSpec> prepare(const Environment& env, Opened& opened, const V
   return load;
 }
 
-Result<Profile> profile_here(const Environment& env, const package::Package& p) {
+// kNotFound: this device has none.
+Result<Profile> known_profile(const Environment& env, const package::Package& p) {
   if (const Profile* own = p.profile_for(env.device.fingerprint); own != nullptr) return *own;
   auto kept = read_kept_profile(env.config.state_dir, p.manifest_sha256, env.device.fingerprint);
-  if (kept.ok()) return kept;
-  if (kept.status().code() != Code::kNotFound) env.log->warning("profile_unusable", {{"model", p.manifest.name}, {"reason", kept.status().message()}});
+  if (kept.ok() || kept.status().code() == Code::kNotFound) return kept;
+  env.log->warning("profile_unusable", {{"model", p.manifest.name}, {"reason", kept.status().message()}});
+  return not_found("its profile cannot be used");
+}
+
+Result<Profile> measured_profile(const Environment& env, const package::Package& p) {
   env.log->info("measuring_candidates", {{"model", p.manifest.name},
                                          {"version", p.manifest.version},
                                          {"reason", "the package has no profile of this device"},
@@ -111,7 +118,7 @@ Result<Profile> profile_here(const Environment& env, const package::Package& p) 
 }
 
 void choose(const Environment& env, runtime::ModelSource& s) {
-  const auto configured = env.config.models.find(s.manifest.name);
+  const auto configured = env.config.models.find(s.name);
   const auto known = [&](const std::string& id) {
     const VariantSpec* v = s.manifest.variant(id);
     return v != nullptr && v->conversion == Conversion::kOk;
@@ -148,20 +155,26 @@ void choose(const Environment& env, runtime::ModelSource& s) {
   }
 }
 
-Result<std::shared_ptr<runtime::ModelSource>> open_packaged(const Environment& env, const Found& found) {
+Result<std::shared_ptr<runtime::ModelSource>> open_packaged(const Environment& env, const Found& found, bool may_measure) {
   auto opened = std::make_shared<Opened>();
   VERGE_ASSIGN(opened->package, package::open_package(found.package_dir));
-  const package::Package& p = opened->package;
-  for (const std::string& w : p.warnings) env.log->warning("package_warning", {{"model", found.name}, {"version", found.version}, {"reason", w}});
-  if (p.manifest.name != found.name || p.manifest.version != found.version) {
-    env.log->warning("folder_differs", {{"model", p.manifest.name}, {"version", p.manifest.version}, {"folder", found.package_dir}});
+  package::Package& p = opened->package;
+  auto profile = known_profile(env, p);
+  if (!profile.ok()) {
+    if (!may_measure) return std::shared_ptr<runtime::ModelSource>();
+    profile = measured_profile(env, p);
+    if (!profile.ok()) return profile.status();
   }
+  for (const std::string& w : p.warnings) env.log->warning("package_warning", {{"model", found.name}, {"version", found.version}, {"reason", w}});
   auto s = std::make_shared<runtime::ModelSource>();
-  s->name = p.manifest.name;
-  s->version = p.manifest.version;
+  s->profile = std::move(profile).value();
+  s->name = found.named_by_manifest ? p.manifest.name : found.name;
+  s->version = found.named_by_manifest ? p.manifest.version : found.version;
+  if (p.manifest.name != s->name || p.manifest.version != s->version) {
+    env.log->warning("folder_differs", {{"model", s->name}, {"version", s->version}, {"manifest_name", p.manifest.name}, {"manifest_version", p.manifest.version}});
+  }
   s->manifest = p.manifest;
   s->labels = p.labels;
-  VERGE_ASSIGN(s->profile, profile_here(env, p));
   choose(env, *s);
   std::set<std::string> proven;
   for (const VariantProfile& v : s->profile.variants) {
@@ -226,8 +239,9 @@ Result<std::vector<Found>> find_models(const std::string& path) {
   return out;
 }
 
-std::shared_ptr<runtime::ModelSource> open_source(const Environment& env, const Found& found) {
-  auto source = found.model_path.empty() ? open_packaged(env, found) : open_bare(env, found);
+std::shared_ptr<runtime::ModelSource> open_source(const Environment& env, const Found& found, bool may_measure) {
+  if (!found.model_path.empty() && !may_measure) return nullptr;
+  auto source = found.model_path.empty() ? open_packaged(env, found, may_measure) : open_bare(env, found);
   if (source.ok()) return std::move(source).value();
   auto broken = std::make_shared<runtime::ModelSource>();
   broken->name = found.name;

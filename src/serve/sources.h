@@ -25,8 +25,9 @@ struct Environment {
 
 // Something to serve, found but not yet looked into.
 struct Found {
-  std::string name;
+  std::string name;           // by the zoo's folders, or the file's name
   int64_t version = 1;
+  bool named_by_manifest = false;  // the folders say nothing
   std::string package_dir;  // a package; else
   std::string model_path;   // a bare model
 };
@@ -34,8 +35,9 @@ struct Found {
 // `path` is a zoo, ZOO/NAME, ZOO/NAME/VERSION, or a model: .onnx, .tflite, OpenVINO .xml, a SavedModel folder. A zoo may be empty.
 Result<std::vector<Found>> find_models(const std::string& path);
 
-// Opens, checks and chooses. What is wrong is in the source's `broken` or `no_default`; measures in workers where this device has no profile.
-std::shared_ptr<runtime::ModelSource> open_source(const Environment& env, const Found& found);
+// Opens, checks and chooses. What is wrong is in the source's `broken` or `no_default`. Where this device has no profile it measures in
+// workers, or, unless it `may_measure`, returns nullptr.
+std::shared_ptr<runtime::ModelSource> open_source(const Environment& env, const Found& found, bool may_measure);
 
 // A bare model: its signature and speed in every engine that can read it are found in workers; no package is written.
 Result<std::shared_ptr<runtime::ModelSource>> open_bare(const Environment& env, const Found& found);
