@@ -188,6 +188,9 @@ void Connection::on_timer() {
 }
 
 void Connection::begin_stop() {
+  // What the kernel has taken from the client already counts as accepted.
+  if (!session_ || session_->wants_bytes()) read();
+  if (fd_ < 0) return;
   if (!session_) {
     close_now();
     return;

@@ -21,6 +21,12 @@ constexpr uint64_t kSecond = 1'000'000'000;
 
 // One set of callbacks and options serves all sessions; nghttp2 only reads them.
 struct Setup {
+  Setup() {
+    nghttp2_session_callbacks_new(&callbacks);
+    nghttp2_option_new(&option);
+  }
+  Setup(const Setup&) = delete;
+  Setup& operator=(const Setup&) = delete;
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_option* option = nullptr;
   ~Setup() {
@@ -58,47 +64,47 @@ struct Http2Session::Callbacks {
   }
 
   static const Setup& setup() {
-    static const Setup s = [] {
-      Setup made;
-      nghttp2_session_callbacks_new(&made.callbacks);
-      auto* c = made.callbacks;
-      nghttp2_session_callbacks_set_on_begin_headers_callback(
-          c, [](nghttp2_session*, const nghttp2_frame* f, void* u) { return self(u)->on_begin_headers(f); });
-      nghttp2_session_callbacks_set_on_header_callback2(
-          c, [](nghttp2_session*, const nghttp2_frame* f, nghttp2_rcbuf* n, nghttp2_rcbuf* v, uint8_t, void* u) {
-            return self(u)->on_header(f, text(n), text(v));
-          });
-      nghttp2_session_callbacks_set_on_frame_recv_callback(
-          c, [](nghttp2_session*, const nghttp2_frame* f, void* u) { return self(u)->on_frame(f); });
-      nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
-          c, [](nghttp2_session*, uint8_t, int32_t stream, const uint8_t* p, size_t n, void* u) {
-            return self(u)->on_data(stream, {reinterpret_cast<const char*>(p), n});
-          });
-      nghttp2_session_callbacks_set_on_stream_close_callback(
-          c, [](nghttp2_session*, int32_t stream, uint32_t, void* u) { return self(u)->on_stream_close(stream); });
-      nghttp2_session_callbacks_set_on_frame_send_callback(
-          c, [](nghttp2_session*, const nghttp2_frame* f, void* u) {
-            return f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA ? self(u)->on_sent(f) : 0;
-          });
-      nghttp2_session_callbacks_set_send_data_callback(
-          c, [](nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t n, nghttp2_data_source* source, void* u) {
-            return self(u)->send_data(static_cast<Call*>(source->ptr), head, n);
-          });
-      nghttp2_session_callbacks_set_data_source_read_length_callback(
-          c, [](nghttp2_session*, uint8_t, int32_t, int32_t connection, int32_t stream, uint32_t frame, void*) -> ssize_t {
-            return std::max<ssize_t>(1, std::min({static_cast<size_t>(std::max(connection, 1)), static_cast<size_t>(std::max(stream, 1)),
-                                                  static_cast<size_t>(frame), kMaxFrameOut}));
-          });
-      nghttp2_option_new(&made.option);
-      nghttp2_option_set_no_closed_streams(made.option, 1);
-      // Counted by flooded(), together with the other frames that only cost.
-      nghttp2_option_set_stream_reset_rate_limit(made.option, 2 * kCheapFrames, 2 * kCheapFrames);
-      nghttp2_option_set_max_settings(made.option, 16);
-      nghttp2_option_set_max_outbound_ack(made.option, 256);
-      nghttp2_option_set_max_deflate_dynamic_table_size(made.option, 4096);
-      return made;
-    }();
+    static const struct Filled : Setup {
+      Filled() { fill(*this); }
+    } s;
     return s;
+  }
+
+  static void fill(Setup& made) {
+    auto* c = made.callbacks;
+    nghttp2_session_callbacks_set_on_begin_headers_callback(
+        c, [](nghttp2_session*, const nghttp2_frame* f, void* u) { return self(u)->on_begin_headers(f); });
+    nghttp2_session_callbacks_set_on_header_callback2(
+        c, [](nghttp2_session*, const nghttp2_frame* f, nghttp2_rcbuf* n, nghttp2_rcbuf* v, uint8_t, void* u) {
+          return self(u)->on_header(f, text(n), text(v));
+        });
+    nghttp2_session_callbacks_set_on_frame_recv_callback(
+        c, [](nghttp2_session*, const nghttp2_frame* f, void* u) { return self(u)->on_frame(f); });
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
+        c, [](nghttp2_session*, uint8_t, int32_t stream, const uint8_t* p, size_t n, void* u) {
+          return self(u)->on_data(stream, {reinterpret_cast<const char*>(p), n});
+        });
+    nghttp2_session_callbacks_set_on_stream_close_callback(
+        c, [](nghttp2_session*, int32_t stream, uint32_t, void* u) { return self(u)->on_stream_close(stream); });
+    nghttp2_session_callbacks_set_on_frame_send_callback(
+        c, [](nghttp2_session*, const nghttp2_frame* f, void* u) {
+          return f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA ? self(u)->on_sent(f) : 0;
+        });
+    nghttp2_session_callbacks_set_send_data_callback(
+        c, [](nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t n, nghttp2_data_source* source, void* u) {
+          return self(u)->send_data(static_cast<Call*>(source->ptr), head, n);
+        });
+    nghttp2_session_callbacks_set_data_source_read_length_callback(
+        c, [](nghttp2_session*, uint8_t, int32_t, int32_t connection, int32_t stream, uint32_t frame, void*) -> ssize_t {
+          return std::max<ssize_t>(1, std::min({static_cast<size_t>(std::max(connection, 1)), static_cast<size_t>(std::max(stream, 1)),
+                                                static_cast<size_t>(frame), kMaxFrameOut}));
+        });
+    nghttp2_option_set_no_closed_streams(made.option, 1);
+    // Counted by flooded(), together with the other frames that only cost.
+    nghttp2_option_set_stream_reset_rate_limit(made.option, 2 * kCheapFrames, 2 * kCheapFrames);
+    nghttp2_option_set_max_settings(made.option, 16);
+    nghttp2_option_set_max_outbound_ack(made.option, 256);
+    nghttp2_option_set_max_deflate_dynamic_table_size(made.option, 4096);
   }
 };
 

@@ -56,8 +56,10 @@ class Server::Impl final : public EventHandler, public Timer {
     return {};
   }
 
-  void on_event(uint32_t) override {
-    for (int i = 0; i < kAcceptsPerTurn; ++i) {
+  void on_event(uint32_t) override { accept(kAcceptsPerTurn); }
+
+  void accept(int limit) {
+    for (int i = 0; i < limit; ++i) {
       bool exhausted;
       const int fd = listener_.accept(&exhausted);
       if (fd < 0) {
@@ -85,7 +87,7 @@ class Server::Impl final : public EventHandler, public Timer {
     }
     fronts_[0]->post([this] {
       // Connections that the kernel has already accepted are served too.
-      on_event(EPOLLIN);
+      accept(shared.options.max_connections);
       TimerList::cancel(*this);
       fronts_[0]->loop().remove(listener_.fd(), this);
       listener_.close();
