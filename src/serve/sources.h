@@ -37,7 +37,7 @@ Result<std::vector<Found>> find_models(const std::string& path);
 
 // Opens, checks and chooses. What is wrong is in the source's `broken` or `no_default`. Where this device has no profile it measures in
 // workers, or, unless it `may_measure`, returns nullptr.
-std::shared_ptr<runtime::ModelSource> open_source(const Environment& env, const Found& found, bool may_measure);
+std::shared_ptr<runtime::ModelSource> open_source(const Environment& env, const Found& found, bool may_measure = true);
 
 // A bare model: its signature and speed in every engine that can read it are found in workers; no package is written.
 Result<std::shared_ptr<runtime::ModelSource>> open_bare(const Environment& env, const Found& found);
