@@ -4,11 +4,13 @@
 #define VERGE_ENGINES_COMMON_PLUGIN_H_
 
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <map>
@@ -236,6 +238,17 @@ inline void check_artifact(const verge_artifact* a) {
     if (!a->files[i].path || !*a->files[i].path) invalid("the artifact has a file without a path");
     if (a->files[i].batch < 0) invalid("the artifact has a file with a negative batch size");
   }
+}
+
+// Resident bytes of this process, of files' pages too; 0 where /proc does not tell.
+inline uint64_t resident_bytes() {
+  uint64_t pages = 0;
+  if (std::FILE* f = std::fopen("/proc/self/statm", "re")) {
+    unsigned long long total = 0, resident = 0;
+    if (std::fscanf(f, "%llu %llu", &total, &resident) == 2) pages = resident;
+    std::fclose(f);
+  }
+  return pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 inline verge_tensor_info empty_info() {

@@ -55,6 +55,7 @@ struct verge_engine {
   verge_ort::Env env;
   verge_ort::MemoryInfo memory;
   OrtAllocator* allocator = nullptr;  // ONNX Runtime's default one, never released
+  uint64_t fixed_cost = 0;            // resident bytes, measured
 };
 
 struct verge_model {

@@ -16,6 +16,7 @@ struct verge_engine {
   std::string version;
   bool has_bf16 = false;
   bool has_f16 = false;
+  uint64_t fixed_cost = 0;  // resident bytes, measured
 };
 
 namespace verge_openvino {

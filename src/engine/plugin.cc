@@ -27,6 +27,23 @@ std::string printable(const char* text, size_t capacity) {
   return out;
 }
 
+// Names go into answers and messages of every protocol, which are text.
+bool is_text(std::string_view s) {
+  for (size_t i = 0; i < s.size();) {
+    const auto lead = static_cast<unsigned char>(s[i]);
+    if (lead < 0x20 || lead == 0x7F) return false;
+    const size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    if (length == 0 || s.size() - i < length) return false;
+    for (size_t k = 1; k < length; ++k) {
+      if ((static_cast<unsigned char>(s[i + k]) & 0xC0) != 0x80) return false;
+    }
+    i += length;
+  }
+  return true;
+}
+
+constexpr size_t kMaxNameBytes = 1024;
+
 }  // namespace
 
 Status StatusBuffer::take(verge_code code, std::string_view what) const {
@@ -104,7 +121,9 @@ Result<TensorSpec> tensor_spec(const verge_tensor_info* info, std::string_view w
   if (!info || info->size < sizeof(verge_tensor_info)) return internal_error(where + ": the plugin's description is too short");
   TensorSpec spec;
   if (!info->name || !*info->name) return internal_error(where + ": has no name");
-  spec.name = info->name;
+  spec.name.assign(info->name, strnlen(info->name, kMaxNameBytes + 1));
+  if (spec.name.size() > kMaxNameBytes) return invalid_argument(where + ": its name is longer than " + std::to_string(kMaxNameBytes) + " bytes");
+  if (!is_text(spec.name)) return invalid_argument(where + ": its name is no UTF-8 text, or has control characters");
   where += " '" + spec.name + "'";
   if (info->dtype <= VERGE_DTYPE_INVALID || info->dtype > VERGE_BYTES) {
     return unimplemented(where + ": its element type is none that can be served");
