@@ -23,14 +23,19 @@ constexpr size_t kMaxLine = size_t{64} << 20;
 constexpr int kEventsFd = 3;
 
 volatile sig_atomic_t g_interrupted = 0;
+uint64_t g_interrupted_at = 0;  // written and read by the handler alone
+// timeout(1) and some supervisors signal a process and then its group: what comes this close is the same wish.
+constexpr uint64_t kSameSignalNs = 500'000'000;
 int g_interrupt_pipe[2] = {-1, -1};
 
 void on_interrupt(int sig) {
   if (g_interrupted) {
+    if (monotonic_ns() - g_interrupted_at < kSameSignalNs) return;
     ::signal(sig, SIG_DFL);
     ::raise(sig);
     return;
   }
+  g_interrupted_at = monotonic_ns();
   g_interrupted = 1;
   ssize_t ignored = ::write(g_interrupt_pipe[1], "i", 1);
   (void)ignored;
