@@ -121,6 +121,17 @@ int summarise(const Manifest& manifest, const Profile& profile, const std::strin
   return counts[static_cast<int>(Verdict::kOk)] > 0 ? kExitOk : kExitNothingOk;
 }
 
+// Most workers have nothing to say.
+void drop_empty_logs(const std::string& dir, const Manifest& manifest) {
+  auto names = os::list_dir(dir);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    auto size = os::file_size(os::join(dir, name));
+    bool named = std::any_of(manifest.variants.begin(), manifest.variants.end(), [&](const VariantSpec& v) { return v.log == "logs/" + name; });
+    if (size.ok() && *size == 0 && !named) (void)os::remove_tree(os::join(dir, name));
+  }
+}
+
 class Builder {
  public:
   Builder(const BuildOptions& options, Progress& progress) : options_(options), progress_(progress) {}
@@ -192,6 +203,7 @@ Result<int> Builder::write(Maker& maker, Staging& staging, const std::string& la
     m.labels_sha256 = os::sha256_hex(labels_text);
     VERGE_RETURN_IF_ERROR(os::write_file_atomic(os::join(package.dir, m.labels_file), labels_text));
   }
+  drop_empty_logs(os::join(package.dir, "logs"), m);
   std::string text = print_manifest(m);
   auto again = parse_manifest(text);
   if (!again.ok()) return internal_error("the manifest would not be readable: " + again.status().message());

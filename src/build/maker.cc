@@ -1,6 +1,7 @@
 #include "build/maker.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "build/golden.h"
 #include "build/measure.h"
@@ -217,12 +218,18 @@ Status Maker::measure() {
 }
 
 void Maker::verify_later(size_t target) {
-  if (!have_reference_) {
+  if (!verifying_) {
     waiting_.push_back(target);
     return;
   }
   if (!why_not_here(variant(target), c_.device, c_.catalog).empty()) return;
   pool_->submit([this, target] { verify(target); });
+}
+
+void Maker::begin_verifying() {
+  if (verifying_ || !have_reference_) return;
+  verifying_ = true;
+  for (size_t target : std::exchange(waiting_, {})) verify_later(target);
 }
 
 // In the pool: reads only what is settled before the task was submitted, and writes its own entry of the profile.

@@ -76,6 +76,7 @@ class Maker {
   void mark(const std::string& conversion_id, Conversion conversion, const std::string& reason, const std::string& log);
   void converted(size_t target, const std::vector<std::string>& artifacts, const std::map<std::string, std::string>& names);
   void verify_later(size_t target);
+  void begin_verifying();
   void verify(size_t target);
   VariantSpec& variant(size_t target) { return package_.manifest.variants[target]; }
 
@@ -93,7 +94,10 @@ class Maker {
   Reference reference_;
   bool have_reference_ = false;
   bool cut_short_ = false;
-  std::vector<size_t> waiting_;  // targets whose artifacts are there before the reference is
+  // Targets whose artifacts are there before verifying may begin: it needs the reference, and must not run while the tool chain measures the
+  // native call paths.
+  std::vector<size_t> waiting_;
+  bool verifying_ = false;
   std::unique_ptr<TaskPool> pool_;
   std::mutex mutex_;             // guards profile_ while the pool works
   package::Package package_;

@@ -135,7 +135,6 @@ Status Maker::set_reference(std::map<std::string, Tensor> golden, std::map<std::
   }
   reference_.limits = m.limits;
   have_reference_ = true;
-  for (size_t i : std::exchange(waiting_, {})) verify_later(i);
   return {};
 }
 
@@ -220,6 +219,7 @@ Status Maker::read_events(std::vector<ConversionTarget>& remaining, std::string&
       case ConvertEvent::Kind::kNativePath: package_.manifest.native_paths.push_back(e.native_path); break;
       case ConvertEvent::Kind::kProgress:
         current = e.target;
+        if (!e.target.empty()) begin_verifying();
         c_.progress.live(e.target.empty() ? e.step : "converting " + e.target + ": " + e.step);
         break;
       case ConvertEvent::Kind::kArtifact: {
@@ -227,6 +227,7 @@ Status Maker::read_events(std::vector<ConversionTarget>& remaining, std::string&
         if (it == remaining.end()) return data_loss("the tool chain answered for the unknown target '" + e.target + "'");
         remaining.erase(it);
         current.clear();
+        begin_verifying();
         VERGE_RETURN_IF_ERROR(on_artifact(e));
         break;
       }
@@ -276,6 +277,7 @@ Status Maker::make_variants() {
     return convert(wanted);
   };
   Status s = make();
+  if (s.ok()) begin_verifying();
   pool_->finish();
   if (!s.ok()) {
     for (size_t i = 0; i < targets_.size(); ++i) {

@@ -31,12 +31,8 @@ void Progress::put(const std::string& text) {
 }
 
 void Progress::live(const std::string& text) {
-  if (quiet_) return;
+  if (quiet_ || !terminal_) return;
   std::lock_guard lock(mutex_);
-  if (!terminal_) {
-    put(text);
-    return;
-  }
   clear_live();
   winsize size{};
   size_t width = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;

@@ -1,4 +1,4 @@
-// What a long build says while it works. On a terminal the last line is live; elsewhere every step is a line of its own.
+// What a long build says while it works. On a terminal the last line is live; elsewhere only finished steps are told, a line each.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ class Progress {
   explicit Progress(bool quiet);
   ~Progress();
 
-  // Replaces the live line; elsewhere printed once for each new text of a topic's line.
+  // Replaces the live line.
   void live(const std::string& text);
   // A line that stays.
   void line(const std::string& text);
