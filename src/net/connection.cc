@@ -180,7 +180,12 @@ void Connection::on_timer() {
     case Wait::kHeader: front_.metrics().count_shed(Shed::kHeaderTimeout); break;
     case Wait::kBody: front_.metrics().count_shed(Shed::kBodyTimeout); break;
     case Wait::kWrite: front_.metrics().count_shed(Shed::kWriteTimeout); break;
-    case Wait::kIdle: front_.metrics().count_shed(Shed::kIdleTimeout); break;
+    case Wait::kIdle:
+      // The end is announced: a request that is on its way is still answered, or safely tried again.
+      front_.metrics().count_shed(Shed::kIdleTimeout);
+      session_->begin_stop();
+      touch();
+      return;
     case Wait::kServer:
     case Wait::kLinger: break;
   }

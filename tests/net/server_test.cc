@@ -247,6 +247,23 @@ TEST_F(ServerTest, SlowHeadersAndBodiesEnd) {
   EXPECT_EQ(metric("verge_net_shed_total{reason=\"body_timeout\"}"), 2u);
 }
 
+TEST_F(ServerTest, IdleConnectionsAreToldToGo) {
+  ServerOptions options;
+  options.idle_timeout_s = 0.2;
+  start(options);
+  const int fd = connect_to(server_->port());
+  ASSERT_TRUE(send_all(fd, "GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"));
+  EXPECT_THAT(receive_all(fd), HasSubstr("{\"live\":true}"));
+  close(fd);
+  H2Client client(server_->port());
+  const int32_t id = client.grpc("ServerLive", "");
+  ASSERT_TRUE(client.wait(id));
+  EXPECT_TRUE(client.wait_end());
+  EXPECT_GE(client.goaways(), 1);
+  EXPECT_EQ(client.last_goaway_error(), static_cast<uint32_t>(NGHTTP2_NO_ERROR));
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"idle_timeout\"}"), 2u);
+}
+
 TEST_F(ServerTest, Grpc) {
   start();
   H2Client client(server_->port());
