@@ -135,7 +135,7 @@ Status run(const InferOptions& options, int& exit_code) {
   env.log = &log;
   VERGE_ASSIGN(env.catalog, engine::Catalog::scan(os::install().plugin_dir));
   env.device = os::this_device();
-  auto source = open_source(env, found.back());
+  auto source = open_source(env, found.back(), true);
   if (!source->broken.ok()) return source->broken;
   if (options.variant.empty() && source->default_variant.empty()) return failed_precondition(source->no_default);
 
