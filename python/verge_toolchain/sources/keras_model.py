@@ -15,7 +15,7 @@ MAX_ARCHIVE_BYTES = 8 << 30
 
 
 def inspect(path: str, signature: str | None, work: str, report) -> Inspected:
-    kind = "keras" if zipfile.is_zipfile(path) else "h5"
+    kind = "keras" if path.endswith(".keras") or zipfile.is_zipfile(path) else "h5"
     (_check_archive if kind == "keras" else _check_h5)(path)
     model = load(path)
     network = os.path.join(work, "network")
