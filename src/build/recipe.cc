@@ -347,7 +347,7 @@ Result<data::DatasetSpec> dataset_of(const YamlNode& node, const std::string& pa
   if (const YamlNode* samples = node.find("samples")) parse_samples(samples->text, spec.first, spec.last);
   auto ends_with = [&](std::string_view end) { return std::string_view(spec.path).ends_with(end); };
   bool npz = spec.format == "npz" || (spec.format.empty() && ends_with(".npz"));
-  bool csv = spec.format == "csv" || (spec.format.empty() && (ends_with(".csv") || ends_with(".csv.gz")));
+  bool csv = spec.format == "csv" || (spec.format.empty() && ends_with(".csv"));
   if (const YamlNode* inputs = node.find("inputs")) {
     for (const auto& [name, value] : inputs->fields) spec.inputs[name] = npz ? value.text : resolved(dir, value.text);
   }
@@ -355,9 +355,6 @@ Result<data::DatasetSpec> dataset_of(const YamlNode& node, const std::string& pa
   std::string labels = text_of(node, "labels");
   spec.labels = npz || csv ? labels : resolved(dir, labels);
   if (spec.path.empty() && spec.inputs.empty()) return checker.fail(node, path + ".path", "required: the data's file or folder (or `inputs`, one file an input)");
-  if (spec.format == "raw" && (spec.dtype == DType::kInvalid || !node.find("shape"))) {
-    return checker.fail(node, path, "a raw file needs `dtype` and `shape` (of one sample)");
-  }
   return spec;
 }
 

@@ -25,11 +25,11 @@ constexpr ObjectDoc kOutput{"output", kOutputFields};
 
 constexpr FieldDoc kDatasetFields[] = {
     {"path", FieldType::kString, false, "file, or folder of images, relative to this file"},
-    {"format", FieldType::kString, false, "default: from the file's name", "npy|npz|idx|csv|raw|images"},
+    {"format", FieldType::kString, false, "default: from the file's name; raw must be said", "npy|npz|idx|csv|raw|images"},
     {"inputs", FieldType::kStringMap, false, "several inputs: served input name -> file (npy, raw, idx) or key (npz)"},
     {"labels", FieldType::kString, false, "file (npy, idx, raw uint8, text with one a line), npz key, or CSV column; images: default folder names"},
-    {"dtype", FieldType::kDtype, false, "raw files only: the element type"},
-    {"shape", FieldType::kShape, false, "raw and CSV: of one sample"},
+    {"dtype", FieldType::kDtype, false, "raw files: the element type; default: the served input's"},
+    {"shape", FieldType::kShape, false, "raw and CSV: of one sample; default: the served input's"},
     {"columns", FieldType::kStrings, false, "CSV: the feature columns; default: all but the label"},
     {"samples", FieldType::kSamples, false, "which samples, both ends included: 0-199, or 200- for all from 200 on; default: all"},
 };

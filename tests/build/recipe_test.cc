@@ -103,7 +103,7 @@ TEST(Recipe, ErrorsNameFileLineAndField) {
   EXPECT_THAT(error_of("model: m\nmetric: {kind: top1}"), HasSubstr("accuracy is measured, never invented"));
   EXPECT_THAT(error_of("model: m\nlimits: {max_accuracy_loss: -1}"), HasSubstr("limits.max_accuracy_loss: must be at least 0"));
   EXPECT_THAT(error_of("model: m\nkind: savedmodel"), HasSubstr("did you mean 'saved_model'?"));
-  EXPECT_THAT(error_of("model: m\ndata: {calibration: {path: x, format: raw}}"), HasSubstr("a raw file needs `dtype` and `shape`"));
+  EXPECT_THAT(error_of("model: m\ndata: {calibration: {format: raw}}"), HasSubstr("data.calibration.path: required"));
   EXPECT_THAT(error_of("model: m\nname: ../../etc"), HasSubstr("name: '../../etc' is not a name"));
   EXPECT_THAT(error_of("model: m\ntargets: {batches: [0]}"), HasSubstr("targets.batches: must be between 1 and 1024"));
 }
