@@ -54,8 +54,8 @@ int64_t elements(const std::vector<int32_t>& shape) {
   int64_t n = 1;
   for (int32_t d : shape) {
     if (d < 0) return -1;
+    if (d > 0 && n > (int64_t{1} << 40) / d) return -1;
     n *= d;
-    if (n > (int64_t{1} << 40)) return -1;
   }
   return n;
 }

@@ -108,6 +108,10 @@ void Graph::read(std::string_view graph_def) {
   for (size_t i = 0; i < nodes_.size(); ++i) by_name_.emplace(nodes_[i].name, i);
 }
 
+bool Graph::has_variables() const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [](const Node& n) { return n.op == "VarHandleOp" || n.op == "VariableV2" || n.op == "Variable"; });
+}
+
 Reach Graph::reach(const std::vector<std::string_view>& from) const {
   Reach out;
   std::vector<size_t> open;

@@ -25,6 +25,9 @@ class Graph {
   // Why the graph must not be run, or an empty string. `served`: the tensors of the signatures. `at_load`: the operators that loading runs.
   std::string refused(const std::vector<std::string_view>& served, const std::vector<std::string_view>& at_load) const;
 
+  // Whether values come from the variables folder.
+  bool has_variables() const;
+
   // What the named tensors or operators depend on, calls followed.
   Reach reach(const std::vector<std::string_view>& from) const;
 

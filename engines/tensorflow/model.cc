@@ -218,6 +218,9 @@ verge_model::verge_model(verge::tensorflow::Engine* owner, const verge_artifact&
   constexpr std::string_view kFile = "saved_model.pb";
   if (folder.size() > kFile.size() && folder.ends_with(kFile) && folder[folder.size() - kFile.size() - 1] == '/') folder.resize(folder.size() - kFile.size() - 1);
   verge::tensorflow::read_graph_file(folder + "/saved_model.pb", parsed);
+  // TensorFlow loads a model without its values and fails when it runs.
+  if (parsed.has_variables && access((folder + "/variables/variables.index").c_str(), R_OK) != 0)
+    fail(VERGE_DATA_LOSS, folder + "/variables/variables.index: cannot be read: " + std::strerror(errno));
   const std::string wanted = artifact.signature && *artifact.signature ? artifact.signature : "";
   std::string known;
   for (const auto& s : parsed.signatures) {

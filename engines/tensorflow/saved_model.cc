@@ -113,6 +113,7 @@ class Reader {
           if (!is_text(t.name) || !is_text(s.key)) return "is damaged: a name in its signatures is no text";
     }
     if (std::string wrong = graph_.refused(served, at_load); !wrong.empty()) return wrong;
+    out_.has_variables = graph_.has_variables();
     const Reach reach = graph_.reach(served);
     out_.keeps_state = reach.keeps_state;
     out_.product_types = reach.product_types;

@@ -27,6 +27,7 @@ struct SignatureEntry {
 struct SavedModel {
   std::vector<SignatureEntry> signatures;
   std::map<int, int> product_types;  // of convolutions and matrix products: dtype -> how many
+  bool has_variables = false;
   bool keeps_state = false;          // a signature reaches operators that store tensors
 };
 
