@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=$1 sanitizer=$2 jobs=$3
+# A clone elsewhere finds what this one compiled: paths below the project count as relative.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 tools/fetch_onnxruntime_headers.sh
 if [ ! -f "$folder/build.ninja" ]; then
   echo "== Configuring $folder${sanitizer:+ (sanitizer: $sanitizer)}"
