@@ -151,7 +151,9 @@ TEST_F(Sources, ServesFromDiskAndRefusesWhatWasChangedAfterTheBuild) {
   ASSERT_TRUE(server.ok());
   {
     TestFront front(**server);
-    for (const Found& f : *find_models(zoo)) (*server)->serve(open_source(env, f, false));
+    const auto found = find_models(zoo);
+    ASSERT_EQ(found->size(), 3u);
+    for (const Found& f : *found) (*server)->serve(open_source(env, f, false));
     (*server)->settle();
     for (const auto& [model, part] : {std::pair{"a", ""}, std::pair{"damaged", "model.json"}, std::pair{"garbled", "manifest.json"}}) {
       Call c;
