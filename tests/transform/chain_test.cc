@@ -90,6 +90,17 @@ TEST(Operators, TableIsComplete) {
   EXPECT_EQ(names.size(), 20u);
 }
 
+TEST(Operators, DocsAgreeWithTheTable) {
+  std::ifstream in(VERGE_DOCS "/transforms.md");
+  const std::string docs{std::istreambuf_iterator<char>(in), {}};
+  for (const OpDoc& op : operators()) {
+    EXPECT_THAT(docs, HasSubstr("### " + std::string(op.op) + "\n\n" + std::string(op.doc) + "\n"));
+    for (const ParamDoc& p : op.params)
+      EXPECT_THAT(docs, HasSubstr("| `" + std::string(p.name) + "`" + (p.required ? " (required)" : "") + " | " + std::string(p.type) + " | " +
+                                  std::string(p.doc) + " |"));
+  }
+}
+
 TEST(Chain, EmptyPassesTheInputThrough) {
   auto chain = Chain::build({}, spec_of(DType::kFp32, {-1, 2}), {}, "input 'x'");
   ASSERT_TRUE(chain.ok());
