@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -113,7 +114,9 @@ Result<LineProcess> LineProcess::start(const SpawnOptions& o) {
   Pipe in, out;
   if (!in.open() || !out.open()) return internal_error(std::string("no pipe: ") + std::strerror(errno));
   const std::string log = o.log_path.empty() ? "/dev/null" : o.log_path;
-  int log_fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  int log_fd = ::open(log.c_str(), o.log_path.empty() ? O_WRONLY | O_CLOEXEC : O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  // A bare root folder has no /dev.
+  if (log_fd < 0 && o.log_path.empty()) log_fd = ::memfd_create("log", MFD_CLOEXEC);
   if (log_fd < 0) return internal_error(log + ": cannot be written: " + std::strerror(errno));
 
   ChildPlan plan{};
