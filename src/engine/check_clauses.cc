@@ -26,11 +26,10 @@ class Scratch {
   std::string dir;
 };
 
-void refused(const Call& call, verge_model* model, const LoadedModel*, const std::string& mention) {
+void refused(const Call& call, verge_model* model) {
   expect(!call.ok(), "the load succeeded");
   expect(model == nullptr, "a failed load left a model behind");
   expect(!call.message.empty(), "code " + std::to_string(call.code) + " came without a message");
-  expect(mention.empty() || call.message.find(mention) != std::string::npos, "the message does not name '" + mention + "': \"" + call.message + "\"");
 }
 
 void interface_version(const Descriptor& d, const std::string&, const std::string&) {
@@ -78,8 +77,7 @@ void missing_file(const Descriptor& d, const std::string&, const std::string&) {
   for (const std::string& format : d.formats) {
     verge_model* model = nullptr;
     Call call = f.load("/nonexistent/verge-check-file", format, {}, 1, &model);
-    expect(!call.ok() && model == nullptr, "format " + format + ": the load succeeded");
-    expect(!call.message.empty(), "format " + format + ": no message");
+    refused(call, model);
   }
 }
 
@@ -120,7 +118,7 @@ void unknown_format(const Descriptor& d, const std::string&, const std::string&)
   Fixture f(d, "", "");
   verge_model* model = nullptr;
   Call call = f.load("/nonexistent/verge-check-file", "no-such-format", {}, 1, &model);
-  refused(call, model, nullptr, "");
+  refused(call, model);
 }
 
 void garbage(const Descriptor& d, const std::string&, const std::string&) {
@@ -136,7 +134,7 @@ void garbage(const Descriptor& d, const std::string&, const std::string&) {
       expect(os::write_file_atomic(path, content).ok(), "cannot write a temporary file");
       verge_model* model = nullptr;
       Call call = f.load(path, format, {}, 1, &model);
-      refused(call, model, nullptr, "");
+      refused(call, model);
     }
   }
 }
