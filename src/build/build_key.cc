@@ -41,7 +41,7 @@ Status add_path(const std::string& path, std::string& lines) {
 
 Result<std::string> toolchain_identity() {
   const os::Install& install = os::install();
-  if (install.toolchain_python.empty() || install.python_dir.empty()) return std::string("none");
+  if (!os::exists(install.toolchain_python) || install.python_dir.empty()) return std::string("none");
   std::string lines;
   std::string requirements = os::join(install.python_dir, "toolchain-requirements.txt");
   if (os::exists(requirements)) {

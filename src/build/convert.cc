@@ -44,7 +44,7 @@ ToolchainOptions installed_toolchain(const std::string& work, const std::string&
   o.work = work;
   o.log_path = log_path;
   const os::Install& install = os::install();
-  if (install.toolchain_python.empty() || install.python_dir.empty()) return o;
+  if (!os::exists(install.toolchain_python) || install.python_dir.empty()) return o;
   o.argv = {install.toolchain_python, "-m", "verge_toolchain"};
   o.extra_env = {"PYTHONPATH=" + install.python_dir, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1"};
   return o;

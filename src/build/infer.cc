@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "os/files.h"
 
@@ -43,10 +44,28 @@ Status add_file(Source& s, const std::string& name) {
   return {};
 }
 
-// Weights of an ONNX graph beside it, by the names that exporters give: model.onnx.data, model.onnx_data, model.data, model.bin, ….
-bool is_external_data_of(std::string_view name, std::string_view file, std::string_view stem) {
-  if (name == file || !name.starts_with(stem)) return false;
-  return name.ends_with(".data") || name.ends_with("_data") || name.ends_with(".bin") || name.ends_with(".weights");
+// Files that hold an ONNX graph's weights: the values of its `location` entries (StringStringEntryProto: key = 1, value = 2). What only looks
+// like one and names no file is ignored; what climbs out of the model's folder is refused.
+Status add_external_data(Source& s) {
+  constexpr std::string_view kEntry = "\x0a\x08location\x12";
+  VERGE_ASSIGN(os::MappedFile file, os::MappedFile::open(s.path, kMaxModelBytes));
+  std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  std::set<std::string> names;
+  for (size_t at = text.find(kEntry); at != std::string_view::npos; at = text.find(kEntry, at + kEntry.size())) {
+    size_t begin = at + kEntry.size();
+    size_t length = begin < text.size() ? static_cast<unsigned char>(text[begin]) : 0;
+    if (length >= 128 && begin + 1 < text.size()) length = (length & 127) | static_cast<size_t>(static_cast<unsigned char>(text[++begin])) << 7;
+    if (length == 0 || length > 512 || text.size() - begin - 1 < length) continue;
+    std::string name(text.substr(begin + 1, length));
+    if (name.starts_with("./")) name = name.substr(2);
+    if (!valid_relative_path(name)) {
+      return failed_precondition(s.path + ": its external data '" + name + "' lie outside the model's folder, which is refused; save the model with its data beside it");
+    }
+    if (os::exists(os::join(s.dir, name))) names.insert(name);
+    if (names.size() > 4096) return resource_exhausted(s.path + ": more than 4096 files of external data");
+  }
+  for (const std::string& name : names) VERGE_RETURN_IF_ERROR(add_file(s, name));
+  return {};
 }
 
 Status check_magic(const std::string& path, const KindRow& row) {
@@ -100,10 +119,7 @@ Result<Source> inspect_source(const std::string& given, const std::string& kind)
       if (!os::exists(os::join(s.dir, stem + ".bin"))) return invalid_argument(path + ": its weights " + stem + ".bin are not beside it");
       VERGE_RETURN_IF_ERROR(add_file(s, stem + ".bin"));
     } else if (s.kind == "onnx") {
-      VERGE_ASSIGN(std::vector<std::string> names, os::list_dir(s.dir));
-      for (const std::string& name : names) {
-        if (is_external_data_of(name, file, stem) && !os::is_dir(os::join(s.dir, name))) VERGE_RETURN_IF_ERROR(add_file(s, name));
-      }
+      VERGE_RETURN_IF_ERROR(add_external_data(s));
     }
   }
   s.sha256 = folder_digest(s.files);

@@ -141,6 +141,9 @@ Status Maker::inspect_with_engine() {
   if (result.signature.inputs.empty()) return failed_precondition(c_.source.path + ": " + engine + " cannot load it: " + result.profile.reason);
   inspected_.signature = result.signature;
   inspected_.reference = engine + " " + result.engine_version;
+  const std::string& executed = result.profile.executed_precision;
+  if (executed == "int8") inspected_.precision = "int8";
+  if (executed == "mixed") inspected_.precision = is_quantized(inspected_.signature) ? "int8" : "dynamic";
   fixed_batch_ = bind_single_samples(inspected_.signature);
   c_.progress.line("the conversion tool chain is not installed (make toolchain): only what the engines load as it is can be made");
   return {};

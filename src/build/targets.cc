@@ -1,6 +1,7 @@
 #include "build/targets.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace verge::build {
 namespace {
@@ -25,6 +26,8 @@ constexpr Row kRows[] = {
     {"openvino", "onnx", "onnx", "int8", "int8", "f32", "cpu"},
     {"openvino", "tflite", "tflite", "f32", "f32", "f32", "cpu"},
     {"openvino", "tflite", "tflite", "int8", "int8", "f32", "cpu"},
+    {"openvino", "tflite", "tflite", "f16", "f16", "f32", "cpu"},
+    {"openvino", "tflite", "tflite", "dynamic", "dynamic", "f32", "cpu"},
     {"openvino", "saved_model", "savedmodel", "f32", "f32", "f32", "cpu"},
     {"onnxruntime", "onnx", "onnx", "f32", "f32", "", "cpu"},
     {"onnxruntime", "onnx", "onnx", "int8", "int8", "", "cpu"},
@@ -44,18 +47,19 @@ constexpr Row kRows[] = {
 
 bool from_tensorflow(std::string_view kind) { return kind == "saved_model" || kind == "keras" || kind == "h5"; }
 
-// Whether the tool chain knows a way from the source to this artifact.
+// Whether there is a way from the source to this artifact: the source itself, or a converter of the tool chain.
 bool convertible(const TargetFacts& facts, const Row& row) {
-  if (from_tensorflow(facts.source_kind)) return true;
-  std::string own = source_format(facts.source_kind);
-  if (row.format == own) {
-    // From an f32 file: its own calibrated int8 form, where a quantiser for the format exists.
-    return row.conversion_precision == facts.source_precision ||
-           (facts.source_precision == "f32" && row.conversion_precision == "int8" && own != "tflite") ||
-           (facts.source_precision == "f32" && row.conversion_precision == "f16" && own == "openvino-ir");
+  const bool tensorflow = from_tensorflow(facts.source_kind);
+  const bool same_precision = row.conversion_precision == facts.source_precision;
+  // OpenVINO widens such weights when it loads the file: worth a variant only where that file is all there is.
+  if (row.engine == "openvino" && row.format == "tflite" && (row.precision == "f16" || row.precision == "dynamic")) {
+    return facts.source_kind == "tflite" && same_precision;
   }
-  // OpenVINO reads the other formats; what is quantised already stays as it is.
-  return row.format == "openvino-ir" && facts.source_precision == "f32";
+  if (tensorflow) return true;
+  // What is reduced already stays as it is.
+  if (facts.source_precision != "f32" && !same_precision) return false;
+  if (row.format == source_format(facts.source_kind)) return true;
+  return row.format == "openvino-ir" || (row.format == "onnx" && facts.source_kind == "tflite");
 }
 
 std::string with_suffixes(std::string id, std::string_view form, std::string_view device) {
@@ -75,7 +79,13 @@ bool cpu_has_bf16(const std::vector<std::string>& flags) {
   return std::any_of(flags.begin(), flags.end(), [](const std::string& f) { return f == "avx512_bf16" || f == "amx_bf16" || f == "bf16"; });
 }
 
-std::vector<Target> choose_targets(const TargetFacts& facts, const TargetChoice& choice) {
+std::vector<Target> choose_targets(const TargetFacts& given, const TargetChoice& choice) {
+  TargetFacts facts = given;
+  // A file in a precision that the table does not name for its format (an ONNX file in f16) is taken as what it computes: floats.
+  bool known = std::any_of(std::begin(kRows), std::end(kRows), [&](const Row& r) {
+    return r.format == source_format(given.source_kind) && r.conversion_precision == given.source_precision;
+  });
+  if (!known) facts.source_precision = "f32";
   std::vector<std::string_view> forms = {""};
   if (facts.has_loop) forms = {"unrolled", "loop"};
   std::string own_format = source_format(facts.source_kind);

@@ -13,7 +13,7 @@ namespace verge::build {
 // Everything about the source and this machine that decides which targets apply.
 struct TargetFacts {
   std::string source_kind;       // "saved_model", "keras", "h5", "onnx", "tflite", "openvino-ir"
-  std::string source_precision;  // of the source's own weights: "f32", or "int8" where its tensors are quantised
+  std::string source_precision;  // of the source's own weights: "f32", "f16", "dynamic", "int8"
   bool has_loop = false;
   bool calibration = false;      // there are calibration samples
   bool toolchain = true;         // the conversion tool chain is installed
