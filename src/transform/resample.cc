@@ -127,11 +127,12 @@ void weigh_row(const T* row, const Span* xs, const float* weights, int64_t most,
   const int64_t c = C ? C : channels;
   for (int64_t x = 0; x < width; ++x) {
     const Span s = xs[x];
-    for (int64_t k = 0; k < c; ++k) {
-      float sum = 0;
-      for (int64_t i = 0; i < s.count; ++i) sum += weights[x * most + i] * load(row, (s.first + i) * c + k);
-      out[x * c + k] = sum;
-    }
+    float* sum = out + x * c;
+    float local[C ? C : 1] = {};
+    if (!C) std::fill_n(sum, c, 0.0f);
+    for (int64_t i = 0; i < s.count; ++i)
+      for (int64_t k = 0; k < c; ++k) (C ? local : sum)[k] += weights[x * most + i] * load(row, (s.first + i) * c + k);
+    for (int64_t k = 0; k < C; ++k) sum[k] = local[k];
   }
 }
 
