@@ -1,4 +1,6 @@
 // The plugin's function table: C on the outside, and where OpenVINO's exceptions end.
+#include <unistd.h>
+
 #include <fstream>
 #include <openvino/op/constant.hpp>
 #include <openvino/op/matmul.hpp>
@@ -44,6 +46,10 @@ verge_code create(const verge_host_api* host, const verge_options* config, verge
     verge_plugin::Options options(config);
     options.take_library("libopenvino.so");
     options.refuse_rest("");
+    // Without it OpenVINO reads for ever: it waits for the end of a file that could not be opened.
+    if (::access("/proc/cpuinfo", R_OK) != 0) {
+      verge_plugin::fail(VERGE_UNAVAILABLE, "OpenVINO asks /proc/cpuinfo for the processor's cores, and it is not there: mount /proc");
+    }
     const uint64_t before = verge_plugin::resident_bytes();
     auto engine = std::make_unique<verge_engine>();
     engine->host = host;
