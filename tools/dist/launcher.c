@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
     }
     *slash = 0;
   }
-  char loader[PATH_MAX], program[PATH_MAX], c_library[PATH_MAX], libraries[PATH_MAX], path[2 * PATH_MAX + 2];
+  char loader[PATH_MAX], program[PATH_MAX], c_library[PATH_MAX], libraries[PATH_MAX], bare_root[PATH_MAX], path[2 * PATH_MAX + 2];
   if (!put(loader, root, "lib/c/ld-linux-x86-64.so.2") || !put(program, root, "libexec/verge") || !put(c_library, root, "lib/c") ||
       !put(libraries, root, "lib")) {
     errno = ENAMETOOLONG;
@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
   snprintf(path, sizeof path, "%s:%s", c_library, libraries);
   if (setenv("VERGE_HOME", *root ? root : "/", 1) != 0) return fail("no memory for", root);
 
-  char** args = calloc((size_t)argc + 8, sizeof *args);
+  char** args = calloc((size_t)argc + 10, sizeof *args);
   if (!args) return fail("no memory for", program);
   int n = 0;
   args[n++] = loader;
@@ -49,6 +49,10 @@ int main(int argc, char** argv) {
   args[n++] = argc > 0 ? argv[0] : program;
   args[n++] = "--library-path";
   args[n++] = path;
+  if (access("/proc/cpuinfo", R_OK) != 0 && put(bare_root, root, "lib/bare_root.so")) {
+    args[n++] = "--preload"; /* an empty root folder: see bare_root.c */
+    args[n++] = bare_root;
+  }
   args[n++] = program;
   for (int i = 1; i < argc; ++i) args[n++] = argv[i];
   execv(loader, args);

@@ -16,6 +16,7 @@ plugins=$root/lib/verge/plugins
 mkdir -p "$root"/{bin,libexec,lib/c,lib/systemd/system,share/doc} "$plugins"
 
 gcc -O2 -Wall -Wextra -static -s tools/dist/launcher.c -o "$root/bin/verge"
+gcc -O2 -Wall -Wextra -fPIC -shared -fvisibility=hidden tools/dist/bare_root.c -o "$root/lib/bare_root.so"
 install -m 755 "$build/verge" "$root/libexec/verge"
 install -m 644 tools/dist/verge.service "$root/lib/systemd/system/"
 install -m 644 tools/dist/README.md LICENSE "$root/"

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 tarball=${1:-$(ls -t dist/verge-*.tar.xz | head -n 1)}
 zoo=${2:-}
-max_unpacked=120000000 max_packed=45000000
+max_unpacked=${MAX_UNPACKED:-120000000} max_packed=${MAX_PACKED:-45000000}  # bytes
 
 root=$(mktemp -d)
 server=
@@ -37,11 +37,11 @@ else
 fi
 
 echo "== verge doctor in the empty root"
-env -i "${enter[@]}" /opt/verge/bin/verge doctor
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "${enter[@]}" /opt/verge/bin/verge doctor
 
 echo "== verge serve $served in the empty root"
 mkfifo "$root/ready"
-env -i "${enter[@]}" /opt/verge/bin/verge serve "$served" --listen 127.0.0.1:0 >"$root/ready" &
+env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "${enter[@]}" /opt/verge/bin/verge serve "$served" --listen 127.0.0.1:0 >"$root/ready" &
 server=$!
 # One line when the server is ready; end of file when it gave up.
 ready=$(timeout 120 head -n 1 "$root/ready") || ready=
