@@ -22,11 +22,12 @@ class Process:
         read, write = os.pipe()
         self.log = open(work / "stdout.log", "w")
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$0" -m verge_toolchain 3>&{write} {write}>&-', sys.executable],
+            [sys.executable, "-m", "verge_toolchain"],
             stdin=subprocess.PIPE,
             stdout=self.log,
             stderr=subprocess.STDOUT,
-            pass_fds=[write],
+            close_fds=False,
+            preexec_fn=lambda: os.dup2(write, 3),
             env=dict(os.environ, PYTHONPATH=str(ROOT / "python")),
         )
         os.close(write)

@@ -98,4 +98,5 @@ def test_bad_samples_are_named(process, made, tmp_path):
     assert "cannot read" in process.convert([], samples)[-1]["reason"]
     (tmp_path / "in0.npy").write_bytes(b"\x93NUMPY\x01\x00")
     assert "cannot read" in process.convert([], samples)[-1]["reason"]
+    samples = samples_for(event, tmp_path)
     assert "no file" in process.convert([], {"golden": {"left": samples["golden"]["left"]}})[-1]["reason"]

@@ -130,7 +130,9 @@ def _child(function, args, log: str, fd: int, parent: int, memory: int) -> None:
         os.dup2(null, 0)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        faulthandler.enable()  # a crash leaves the Python stack in the log
+        sys.stdout = open(1, "w", buffering=1, closefd=False, errors="backslashreplace")
+        sys.stderr = open(2, "w", buffering=1, closefd=False, errors="backslashreplace")
+        faulthandler.enable(2)  # a crash leaves the Python stack in the log
         fd = _move_above_standard(fd)
         os.closerange(3, fd)
         os.closerange(fd + 1, 4096)

@@ -8,6 +8,7 @@ import shutil
 
 from verge_toolchain.errors import LeftOut
 from verge_toolchain.sources import Inspected
+from verge_toolchain.sources import saved_model as source
 
 # A protobuf message cannot pass 2 GB, and a frozen graph is one message.
 MAX_FROZEN_BYTES = 1_900_000_000
@@ -38,13 +39,10 @@ def freeze(inspected: Inspected) -> Frozen:
     if size > MAX_FROZEN_BYTES:
         raise LeftOut(f"the network's variables are {size >> 20} MB, more than one graph message can hold (2 GB)")
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    names = list(function.structured_input_signature[1])
-    specs = function.structured_input_signature[1]
-    # Captured variables are gone after freezing: what is left of the inputs are the arguments, in the function's own order.
-    arguments = {_argument_name(t): t for t in frozen.inputs}
-    inputs = {n: arguments[_plain(n)].name if _plain(n) in arguments else frozen.inputs[i].name for i, n in enumerate(names)}
-    if len(set(inputs.values())) != len(names):
-        inputs = {n: t.name for n, t in zip(names, frozen.inputs)}
+    specs = source.input_specs(function)
+    if len(frozen.inputs) != len(specs):
+        raise ValueError(f"the frozen graph has {len(frozen.inputs)} inputs, the signature {len(specs)}")
+    inputs = {n: t.name for n, t in zip(specs, frozen.inputs)}
     outputs = {n: t.name for n, t in zip(sorted(function.structured_outputs), frozen.outputs)}
     graph_def = frozen.graph.as_graph_def()
     _strip_hints(graph_def)
@@ -52,13 +50,9 @@ def freeze(inspected: Inspected) -> Frozen:
         graph_def,
         inputs,
         outputs,
-        {n: specs[n].shape.as_list() for n in names},
-        {n: specs[n].dtype for n in names},
+        {n: s.shape.as_list() for n, s in specs.items()},
+        {n: s.dtype for n, s in specs.items()},
     )
-
-
-def _argument_name(tensor) -> str:
-    return tensor.name.split(":")[0]
 
 
 def _plain(name: str) -> str:

@@ -220,6 +220,14 @@ def reference(inspected: Inspected):
     names = [t.name for t in inspected.signature.outputs]
 
     def run(batch: dict) -> dict:
-        return dict(zip(names, session.run(names, batch)))
+        fed = {n: _terminated(v) if v.dtype == object else v for n, v in batch.items()}
+        return dict(zip(names, session.run(names, fed)))
 
     return run
+
+
+def _terminated(strings):
+    """Fixed-width strings with a zero byte at the end of each: ONNX Runtime reads them up to the first zero, past the end where there is none. (Bytes
+    objects it would print, as "b'x'".)"""
+    fixed = strings.astype("S")
+    return fixed.astype(f"S{fixed.dtype.itemsize + 1}")

@@ -102,13 +102,19 @@ def function_signature(function) -> Signature:
     """Inputs in the order of the signature, outputs sorted by name as TensorFlow does."""
     inputs = [
         Tensor(name, tf_types.dtype_name(spec.dtype, f"input '{name}'"), tf_types.shape_list(spec.shape, f"input '{name}'"))
-        for name, spec in function.structured_input_signature[1].items()
+        for name, spec in input_specs(function).items()
     ]
     outputs = [
         Tensor(name, tf_types.dtype_name(t.dtype, f"output '{name}'"), tf_types.shape_list(t.shape, f"output '{name}'"))
         for name, t in sorted(function.structured_outputs.items())
     ]
     return make_signature(inputs, outputs)
+
+
+def input_specs(function) -> dict:
+    """Input name -> TensorSpec, in the order of the function's own arguments: that of the signature's map changes from run to run."""
+    specs = function.structured_input_signature[1]
+    return {name: specs[name] for name in function._arg_keywords}
 
 
 def has_loop(meta_graph) -> bool:
@@ -122,7 +128,7 @@ def reference(inspected: Inspected):
 
     loaded = tf.saved_model.load(inspected.network)
     function = loaded.signatures[inspected.signature_name]
-    dtypes = {n: s.dtype for n, s in function.structured_input_signature[1].items()}
+    dtypes = {n: s.dtype for n, s in input_specs(function).items()}
 
     def run(batch: dict) -> dict:
         answer = function(**{n: tf.constant(v, dtypes[n]) for n, v in batch.items()})
