@@ -158,7 +158,13 @@ void FrontImpl::dispatch(Run* run) {
   if (!lane.submit(run, limit)) full("the queue of lane " + std::to_string(chosen), lane.waiting());
 }
 
+void FrontImpl::fail_load(Run* run, const Status& error) {
+  const bool memory = error.code() == Code::kResourceExhausted;
+  fail_run(run, Status(memory ? error.code() : Code::kUnavailable, error.message()), memory ? Reason::kMemoryLimit : Reason::kLoadFailed);
+}
+
 void FrontImpl::hold_back(Run* run, const VariantEntry& entry) {
+  if (entry.state == policy::VariantState::kAbsent && run->queued_ns < entry.retry_ns) return fail_load(run, entry.last_error);
   if (waiting_count_ >= shared_.options.queue_limit) {
     return fail_run(run,
                     resource_exhausted(std::to_string(waiting_count_) + " requests wait for variants to be loaded, the limit is " +
@@ -210,9 +216,7 @@ void FrontImpl::recheck_waiting() {
       run->resident = entry.resident.get();
       dispatch(run);
     } else if (entry.failed_loads > run->load_attempts) {
-      const Status& e = entry.last_error;
-      const bool memory = e.code() == Code::kResourceExhausted;
-      fail_run(run, Status(memory ? e.code() : Code::kUnavailable, e.message()), memory ? Reason::kMemoryLimit : Reason::kLoadFailed);
+      fail_load(run, entry.last_error);
     } else {
       waiting_.push(run);
       ++waiting_count_;

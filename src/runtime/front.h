@@ -61,6 +61,7 @@ class FrontImpl final : public Front, public Alarm::Target {
   void fail_run(Run* run, Status status, Reason reason);
   void dispatch(Run* run);
   void hold_back(Run* run, const VariantEntry& entry);
+  void fail_load(Run* run, const Status& error);
   void recheck_waiting();
   void run_queued();
   void drop(TableHold* hold);

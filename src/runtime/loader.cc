@@ -13,6 +13,8 @@ namespace {
 using policy::LifeEvent;
 using policy::VariantState;
 
+constexpr uint64_t kMostRetryNs = 60'000'000'000;
+
 // A sample of nothing: zeros, and empty strings.
 Tensor zero_sample(const TensorSpec& spec) {
   Shape shape = spec.shape;
@@ -192,7 +194,7 @@ void Loader::publish() {
     entry->stats = version->stats;
     entry->broken = version->broken;
     entry->default_variant = version->default_variant;
-    for (const Variant& v : version->variants) entry->variants.push_back({v.state, v.resident, v.failed_loads, v.last_error});
+    entry->variants = version->variants;
     table->models[key.first].versions[key.second] = std::move(entry);
   }
   std::shared_ptr<const Table> old;  // dropped outside of the lock
@@ -216,7 +218,7 @@ void Loader::memory(uint64_t& limit, uint64_t& base, uint64_t& reserved) const {
 }
 
 void Loader::move_to(Version& version, uint32_t variant, LifeEvent event) {
-  Variant& v = version.variants[variant];
+  VariantEntry& v = version.variants[variant];
   const auto next = policy::next_state(v.state, event);
   if (!next) {
     log(LogLevel::kError, "impossible_event", {{"state", policy::state_name(v.state)}, {"event", policy::event_name(event)}});
@@ -228,7 +230,7 @@ void Loader::move_to(Version& version, uint32_t variant, LifeEvent event) {
 // --- loading ---
 
 void Loader::do_load(const std::shared_ptr<Version>& version, uint32_t variant) {
-  Variant& v = version->variants[variant];
+  VariantEntry& v = version->variants[variant];
   if (v.state != VariantState::kAbsent) return;
   const VariantSpec& spec = version->served->manifest().variants[variant];
   VariantStats& stats = *version->served->variant_stats[variant];
@@ -239,6 +241,7 @@ void Loader::do_load(const std::shared_ptr<Version>& version, uint32_t variant) 
   if (!loaded.ok()) {
     v.last_error = loaded.status().prefixed("model '" + version->source->name + "', variant '" + spec.id + "'");
     ++v.failed_loads;
+    v.retry_ns = os::monotonic_ns() + std::min(kMostRetryNs, shared_.options.load_retry_ns << std::min<uint64_t>(v.failed_loads - 1, 6));
     stats.failed_loads.fetch_add(1, std::memory_order_relaxed);
     fields["reason"] = loaded.status().message();
     log(LogLevel::kError, "load_failed", std::move(fields));

@@ -34,18 +34,12 @@ class Loader {
   void memory(uint64_t& limit, uint64_t& base, uint64_t& reserved) const;
 
  private:
-  struct Variant {
-    policy::VariantState state = policy::VariantState::kAbsent;
-    std::shared_ptr<const Resident> resident;
-    uint64_t failed_loads = 0;
-    Status last_error;
-  };
   struct Version {
     std::shared_ptr<const ModelSource> source;
     std::shared_ptr<const ServedVersion> served;
     ModelStats* stats = nullptr;
     Status broken;
-    std::vector<Variant> variants;
+    std::vector<VariantEntry> variants;
     int default_variant = -1;
   };
   using Key = std::pair<std::string, int64_t>;

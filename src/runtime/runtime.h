@@ -52,6 +52,8 @@ struct RuntimeOptions {
   int threads = 1;              // of an engine instance, at most the lane's cores; 0: one for each core of the lane
   uint32_t queue_limit = 4096;  // requests that may wait for a lane, or for a variant to be loaded
   uint64_t memory_limit = 0;    // bytes of resident memory, 0: none
+  // After a failed load, requests for the variant get its error at once for this time, doubled with each further failure up to a minute.
+  uint64_t load_retry_ns = 1'000'000'000;
   uint64_t hand_off_ns = 20'000;  // what it takes until another thread has begun a run; shorter ones may run on the front
   LogFn log;
 };

@@ -57,7 +57,8 @@ struct VariantEntry {
   policy::VariantState state = policy::VariantState::kAbsent;
   std::shared_ptr<const Resident> resident;  // set in kResident
   uint64_t failed_loads = 0;
-  Status last_error;  // of the last load
+  uint64_t retry_ns = 0;  // after a failure: not to be loaded again before this time
+  Status last_error;      // of the last load
 };
 
 struct VersionEntry {

@@ -90,6 +90,11 @@ Result<engine::LoadSpec> prepare(const Environment& env, Opened& opened, const V
 // kNotFound: this device has none.
 Result<Profile> known_profile(const Environment& env, const package::Package& p) {
   if (const Profile* own = p.profile_for(env.device.fingerprint); own != nullptr) return *own;
+  // The same machine with fewer cores for this process (taskset, cgroup): what was measured on few cores holds.
+  for (const Profile& other : p.profiles) {
+    const Device &a = other.device, &b = env.device;
+    if (a.cpu_model == b.cpu_model && a.architecture == b.architecture && a.cpu_flags == b.cpu_flags && a.cores >= b.cores) return other;
+  }
   auto kept = read_kept_profile(env.config.state_dir, p.manifest_sha256, env.device.fingerprint);
   if (kept.ok() || kept.status().code() == Code::kNotFound) return kept;
   env.log->warning("profile_unusable", {{"model", p.manifest.name}, {"reason", kept.status().message()}});

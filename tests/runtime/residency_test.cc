@@ -110,6 +110,26 @@ TEST(Residency, AFailedLoadIsToldToThoseWhoWaitAndMayBeTriedAgain) {
   EXPECT_NE(text.find("reason=\"load_failed\"} 2"), std::string::npos) << text;
 }
 
+TEST(Residency, AFailedLoadIsNotTriedAgainByEveryRequest) {
+  Server server({.load_retry_ns = 60'000'000'000});
+  TestFront front(*server.runtime);
+  auto source = server.source("m", {Server::vector_spec("x", 1)});
+  std::atomic<int> tries{0};
+  source->prepare = [&](const VariantSpec&) -> Result<engine::LoadSpec> {
+    ++tries;
+    return data_loss("cut short");
+  };
+  server.serve(source);
+  for (int i = 0; i < 5; ++i) {
+    Call c;
+    c.to("m").input("x", {1, 1}, {7});
+    front.infer(c.request);
+    ASSERT_TRUE(front.run_until([&] { return c.done; }));
+    EXPECT_NE(c.request.status.message().find("cut short"), std::string::npos);
+  }
+  EXPECT_EQ(tries.load(), 1);
+}
+
 TEST(Residency, TheMemoryLimitRefusesWithTheFigures) {
   const uint64_t base = os::resident_bytes();
   Server server({.memory_limit = base + (uint64_t{200} << 20)});

@@ -112,6 +112,7 @@ struct Options {
   uint32_t queue_limit = 4096;
   uint64_t memory_limit = 0;
   uint64_t hand_off_ns = 0;  // 0: a front never takes a lane
+  uint64_t load_retry_ns = 0;
 };
 
 class Server {
@@ -126,6 +127,7 @@ class Server {
     options.queue_limit = o.queue_limit;
     options.memory_limit = o.memory_limit;
     options.hand_off_ns = o.hand_off_ns;
+    options.load_retry_ns = o.load_retry_ns;
     options.log = [this](LogLevel, std::string_view event, Json fields) {
       std::lock_guard lock(log_mutex_);
       log_.push_back(std::string(event) + " " + fields.dump());
