@@ -98,9 +98,7 @@ Result<VariantProfile> measure(const package::Package& p, const VariantSpec& spe
   if (spec.device != "cpu" && !spec.device.empty() && spec.device != profile.device.architecture && !(spec.device == "arm64" && profile.device.architecture == "aarch64")) {
     return skipped(spec.id, Verdict::kNotMeasured, "not measured here: it needs " + spec.device + ", this device is " + profile.device.architecture);
   }
-  const engine::Descriptor* d = catalog.find(spec.engine);
-  if (d == nullptr) return skipped(spec.id, Verdict::kNotMeasured, "engine " + spec.engine + " is not installed");
-  if (!d->unavailable.empty()) return skipped(spec.id, Verdict::kNotMeasured, "engine " + spec.engine + ": " + d->unavailable);
+  if (std::string why = not_installed(p.manifest, spec, catalog); !why.empty()) return skipped(spec.id, Verdict::kNotMeasured, std::move(why));
   const VariantProfile* other = elsewhere(p, spec.id);
   if (other != nullptr && other->verdict == Verdict::kRejected) return skipped(spec.id, Verdict::kRejected, "on another device: " + other->reason);
   if (Status s = package::verify_variant(p, spec); !s.ok()) return skipped(spec.id, Verdict::kFailed, s.message());
@@ -135,6 +133,27 @@ std::string kept_path(const std::string& state_dir, const std::string& manifest_
 }
 
 }  // namespace
+
+std::string not_installed(const Manifest& manifest, const VariantSpec& variant, const engine::Catalog& catalog) {
+  const engine::Descriptor* d = catalog.find(variant.engine);
+  if (d == nullptr) return "engine " + variant.engine + " is not installed";
+  if (!d->unavailable.empty()) return "engine " + variant.engine + ": " + d->unavailable;
+  for (const std::string& id : variant.artifacts) {
+    const Artifact* a = manifest.artifact(id);
+    if (a != nullptr && std::find(d->formats.begin(), d->formats.end(), a->format) == d->formats.end()) {
+      return "engine " + variant.engine + " does not read " + a->format + " in this install";
+    }
+  }
+  return "";
+}
+
+void leave_out_not_installed(const Manifest& manifest, const engine::Catalog& catalog, Profile& profile) {
+  for (VariantProfile& v : profile.variants) {
+    const VariantSpec* spec = manifest.variant(v.id);
+    if (v.verdict != Verdict::kOk || spec == nullptr) continue;
+    if (std::string why = not_installed(manifest, *spec, catalog); !why.empty()) v = skipped(v.id, Verdict::kNotMeasured, std::move(why));
+  }
+}
 
 Result<Profile> measure_candidates(const package::Package& p, const engine::Catalog& catalog, const std::string& log_dir,
                                    const std::function<void(const VariantProfile&)>& measured) {

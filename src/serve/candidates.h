@@ -16,6 +16,11 @@ namespace verge::serve {
 Result<Profile> measure_candidates(const package::Package& package, const engine::Catalog& catalog, const std::string& log_dir,
                                    const std::function<void(const VariantProfile&)>& measured);
 
+// Why this install cannot load the variant: its engine is not there, or does not read its format. Empty if it can.
+std::string not_installed(const Manifest& manifest, const VariantSpec& variant, const engine::Catalog& catalog);
+// A profile may come from an install with more engines: what this one cannot load becomes "not measured", so that it is never chosen.
+void leave_out_not_installed(const Manifest& manifest, const engine::Catalog& catalog, Profile& profile);
+
 // The profiles that servers keep: STATE/profiles/MANIFEST-SHA256.FINGERPRINT.json.
 Result<Profile> read_kept_profile(const std::string& state_dir, const std::string& manifest_sha256, const std::string& fingerprint);
 Status keep_profile(const std::string& state_dir, const Profile& profile);

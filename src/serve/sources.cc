@@ -173,6 +173,7 @@ Result<std::shared_ptr<runtime::ModelSource>> open_packaged(const Environment& e
   for (const std::string& w : p.warnings) env.log->warning("package_warning", {{"model", found.name}, {"version", found.version}, {"reason", w}});
   auto s = std::make_shared<runtime::ModelSource>();
   s->profile = std::move(profile).value();
+  leave_out_not_installed(p.manifest, *env.catalog, s->profile);
   s->name = found.named_by_manifest ? p.manifest.name : found.name;
   s->version = found.named_by_manifest ? p.manifest.version : found.version;
   if (p.manifest.name != s->name || p.manifest.version != s->version) {
