@@ -172,6 +172,7 @@ Result<int> Builder::run() {
   }
   VERGE_ASSIGN(Staging staging, Staging::create(options_.zoo));
   ToolchainOptions toolchain = installed_toolchain(os::join(staging.work_dir(), "toolchain"), os::join(staging.package_dir(), "logs/toolchain.log"));
+  const bool replaces = previous.has_value();
   MakeContext context{options_, recipe, source, key, device_, *catalog, toolchain, labels, std::move(previous), progress_};
   Maker maker(context, staging);
   VERGE_RETURN_IF_ERROR(maker.inspect());
@@ -179,18 +180,17 @@ Result<int> Builder::run() {
   Status s = maker.make_variants();
   bool interrupted = s.code() == Code::kCancelled;
   if (!s.ok() && !interrupted) return s;
-  if (interrupted && std::none_of(maker.profile().variants.begin(), maker.profile().variants.end(),
-                                  [](const VariantProfile& p) { return p.verdict == Verdict::kOk; })) {
-    return s;  // nothing worth publishing
-  }
+  // Half a package is worth something only where there is none yet: it must not stand in front of a whole one.
+  auto verified = [](const VariantProfile& p) { return p.verdict == Verdict::kOk; };
+  if (interrupted && (replaces || std::none_of(maker.profile().variants.begin(), maker.profile().variants.end(), verified))) return s;
   Manifest& m = maker.package().manifest;
   m.version = version;
-  m.build_key = interrupted || maker.cut_short() ? incomplete_key(whole) : whole;
   if (!interrupted && options_.profile) {
     Status measured = maker.measure();
     interrupted = measured.code() == Code::kCancelled;
-    if (!measured.ok() && !interrupted) return measured;
+    if (!measured.ok() && (!interrupted || replaces)) return measured;
   }
+  m.build_key = interrupted || maker.cut_short() ? incomplete_key(whole) : whole;
   VERGE_ASSIGN(int code, write(maker, staging, labels_text));
   return interrupted ? kExitInterrupted : code;
 }
@@ -219,10 +219,14 @@ Result<int> Builder::write(Maker& maker, Staging& staging, const std::string& la
   return summarise(m, profile, dir, progress_);
 }
 
-// Nothing has changed. A device that has no profile yet gets one.
+// Nothing has changed. A device that has no measurements yet gets them.
 Result<int> Builder::reuse(const package::Package& package) {
   const Profile* profile = package.profile_for(device_.fingerprint);
-  if (!profile && options_.profile) {
+  bool measured = profile && std::any_of(profile->variants.begin(), profile->variants.end(), [](const VariantProfile& p) {
+                    return !p.latency.empty();
+                  });
+  bool any_ok = profile && std::any_of(profile->variants.begin(), profile->variants.end(), [](const VariantProfile& p) { return p.verdict == Verdict::kOk; });
+  if (options_.profile && (!profile || (any_ok && !measured))) {
     progress_.line("unchanged; measuring it on this device");
     return profile_main({package.dir, {}, options_.thorough, options_.quiet, options_.report});
   }

@@ -1,8 +1,8 @@
 // `verge build` and `verge profile`: one model in, a package of verified and measured variants out.
 //
 // Exit codes (both): 0 at least one variant is ok; 1 none is, or the model was refused; 2 the recipe, the data or the command line is
-// wrong; 3 the environment failed (no space, no permission, no tool chain, a broken package); 130 interrupted (what was verified by then is
-// published, the rest is marked; an older version stays as it was).
+// wrong; 3 the environment failed (no space, no permission, no tool chain, a broken package); 130 interrupted (a first version is published with
+// what was verified by then, the rest marked; an older version stays the latest).
 #pragma once
 
 #include <cstdint>
