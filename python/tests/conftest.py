@@ -18,9 +18,10 @@ class Process:
     """`python -m verge_toolchain` with its events on a pipe."""
 
     def __init__(self, work: pathlib.Path):
-        self.work = work
+        self.work = work  # of the next inspection
+        self.log_path = work / "stdout.log"
+        self.log = open(self.log_path, "w")
         read, write = os.pipe()
-        self.log = open(work / "stdout.log", "w")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "verge_toolchain"],
             stdin=subprocess.PIPE,
@@ -40,7 +41,7 @@ class Process:
 
     def event(self) -> dict:
         line = self._events.readline()
-        assert line, f"the process ended with {self.process.wait()}: {(self.work / 'stdout.log').read_text()[-2000:]}"
+        assert line, f"the process ended with {self.process.wait()}: {self.log_path.read_text()[-2000:]}"
         return json.loads(line)
 
     def inspect(self, path, kind: str, signature=None) -> dict:
@@ -67,11 +68,26 @@ class Process:
 
 
 @pytest.fixture
-def process(tmp_path):
+def fresh(tmp_path):
+    """A process of this test's own."""
     made = Process(tmp_path)
     yield made
     if made.process.poll() is None and not made.process.stdin.closed:
         assert made.close() == 0
+
+
+@pytest.fixture(scope="session")
+def _shared(tmp_path_factory):
+    made = Process(tmp_path_factory.mktemp("toolchain"))
+    yield made
+    assert made.close() == 0
+
+
+@pytest.fixture
+def process(_shared, tmp_path):
+    """One process for all tests that only use it: TensorFlow is imported once, and a session must survive whatever came before."""
+    _shared.work = tmp_path
+    return _shared
 
 
 def target(form: str, precision: str, graph_form="", batches=(1, 4)) -> dict:

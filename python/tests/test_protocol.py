@@ -30,12 +30,12 @@ from verge_toolchain.errors import CommandError, LeftOut, cause, one_sentence
         (b'{"cmd":"convert","targets":[],"samples":{}}', "no source was inspected"),
     ],
 )
-def test_bad_commands_are_answered_and_survived(process, line, said):
-    process.send(line)
-    event = process.event()
+def test_bad_commands_are_answered_and_survived(fresh, line, said):
+    fresh.send(line)
+    event = fresh.event()
     assert event["event"] == "error" and said in event["reason"]
-    process.send(b'{"cmd":"melt"}')
-    assert process.event()["event"] == "error"
+    fresh.send(b'{"cmd":"melt"}')
+    assert fresh.event()["event"] == "error"
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_without_the_event_pipe_it_says_how_it_is_run():
     assert done.returncode == 2 and "file descriptor 3" in done.stderr
 
 
-def test_inspecting_onnx_imports_no_tensorflow(process, made):
-    assert process.inspect(made("multi_io.onnx"), "onnx")["event"] == "inspected"
-    maps = pathlib.Path(f"/proc/{process.process.pid}/maps").read_text()
+def test_inspecting_onnx_imports_no_tensorflow(fresh, made):
+    assert fresh.inspect(made("multi_io.onnx"), "onnx")["event"] == "inspected"
+    maps = pathlib.Path(f"/proc/{fresh.process.pid}/maps").read_text()
     assert "tensorflow" not in maps
 
 

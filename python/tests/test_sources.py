@@ -1,7 +1,6 @@
 """Inspection and refusals."""
 
 import numpy as np
-import pytest
 
 from conftest import artifacts_of, reference_of, samples_for, target
 
