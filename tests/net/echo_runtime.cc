@@ -79,20 +79,17 @@ void EchoFront::drain() {
 }
 
 void EchoFront::post(std::function<void()> fn) {
-  {
-    std::lock_guard lock(mutex_);
-    posted_.push_back(std::move(fn));
-  }
+  std::lock_guard lock(mutex_);
+  posted_.push_back(std::move(fn));
   wake_();
 }
 
+// The wake-up belongs under the lock: once drain() can see the request, the front may end, and this object with it.
 void EchoFront::finished(Request* r) {
   r->next = nullptr;
-  {
-    std::lock_guard lock(mutex_);
-    (last_ ? last_->next : first_) = r;
-    last_ = r;
-  }
+  std::lock_guard lock(mutex_);
+  (last_ ? last_->next : first_) = r;
+  last_ = r;
   wake_();
 }
 

@@ -360,7 +360,8 @@ TEST_F(ServerTest, AReaderThatStopsIsCutOff) {
   client.grpc("ModelInfer", infer_message("echo", 20'000));
   EXPECT_TRUE(client.wait_end());
   EXPECT_EQ(metric("verge_net_shed_total{reason=\"write_timeout\"}"), 1u);
-  const int fd = connect_to(server_->port());
+  const int fd = connect_to(server_->port()), small = 64 << 10;
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
   const std::string big = "{\"inputs\":[{\"name\":\"x\",\"shape\":[100000],\"datatype\":\"INT8\",\"data\":[1" + [] {
     std::string s;
     for (int i = 1; i < 100'000; ++i) s += ",1";
