@@ -169,6 +169,12 @@ bool H2Client::wait(int32_t stream) {
   return true;
 }
 
+bool H2Client::wait_goaways(int count) {
+  while (goaways_ < count)
+    if (!turn()) return false;
+  return true;
+}
+
 bool H2Client::wait_end() {
   while (turn()) {
   }

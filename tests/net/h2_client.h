@@ -38,6 +38,7 @@ class H2Client {
   void ping();
   // Reads and writes until the stream is closed; false at the timeout or when the connection has ended.
   bool wait(int32_t stream);
+  bool wait_goaways(int count);
   // Reads and writes until the peer closed the connection.
   bool wait_end();
   bool flush();  // writes what is to be written

@@ -7,7 +7,8 @@
 namespace verge::net {
 namespace {
 
-Http1Error parse(const std::string& text, Http1Head* head) { return parse_http1_head(text, head); }
+// The head's views point into `text`, which is a literal wherever they are looked at.
+Http1Error parse(std::string_view text, Http1Head* head) { return parse_http1_head(text, head); }
 
 int status_of(const std::string& text) {
   Http1Head head;
