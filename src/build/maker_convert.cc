@@ -253,9 +253,10 @@ Status Maker::convert(std::vector<ConversionTarget> remaining) {
     if (s.code() != Code::kUnavailable && s.code() != Code::kDeadlineExceeded) return s;
     cut_short_ = true;
     std::string reason = s.code() == Code::kDeadlineExceeded ? "the tool chain was silent for " + short_number(kStepLimitS) + " s and was stopped" : s.message();
+    if (!have_reference_) return internal_error(reason + " before it had answered for the source");
     c_.progress.warning(reason);
     auto culprit = std::find_if(remaining.begin(), remaining.end(), [&](const ConversionTarget& t) { return t.id == current; });
-    if (culprit == remaining.end() || !have_reference_) {
+    if (culprit == remaining.end()) {
       for (const ConversionTarget& t : remaining) mark(t.id, Conversion::kFailed, reason, "logs/toolchain.log");
       break;
     }
@@ -287,7 +288,7 @@ Status Maker::make_variants() {
     }
     return s;
   }
-  if (!have_reference_) return failed_precondition("the tool chain gave no reference answers; its log says why" );
+  if (!have_reference_) return failed_precondition("the tool chain gave no reference answers; its log says why");
   if (os::interrupted()) return {Code::kCancelled, "interrupted"};
   return {};
 }
