@@ -16,13 +16,15 @@ Status check_sizes(DType dtype, const Shape& shape, const std::string& what) {
   const int64_t n = shape.elements();
   const auto size = static_cast<int64_t>(std::max<size_t>(1, dtype_size(dtype)));
   if (n < 0 || n > static_cast<int64_t>(kMaxFileBytes) / size)
-    return resource_exhausted(what + ": claims shape " + shape.to_string() + " of " + std::string(dtype_name(dtype)) + ", which is too large");
+    return resource_exhausted(what + ": claims shape " + shape.to_string() + " of " + std::string(dtype_name(dtype)) +
+                              ", which is too large");
   return {};
 }
 
 template <typename T>
 void swap_all(std::vector<std::byte>& data) {
-  for (size_t i = 0; i + sizeof(T) <= data.size(); i += sizeof(T)) std::reverse(data.begin() + static_cast<long>(i), data.begin() + static_cast<long>(i + sizeof(T)));
+  for (size_t i = 0; i + sizeof(T) <= data.size(); i += sizeof(T))
+    std::reverse(data.begin() + static_cast<long>(i), data.begin() + static_cast<long>(i + sizeof(T)));
 }
 
 }  // namespace

@@ -136,7 +136,9 @@ bool parse_number(std::string_view text, double* value) {
 
 Result<Tensor> fit_input(Tensor t, const TensorSpec& input, const std::string& what) {
   Shape want = input.shape;
-  if (input.batch_axis > 0) return unimplemented("input '" + input.name + "' has its batch axis at " + std::to_string(input.batch_axis) + "; data sets need it to lead");
+  if (input.batch_axis > 0)
+    return unimplemented("input '" + input.name + "' has its batch axis at " + std::to_string(input.batch_axis) +
+                         "; data sets need it to lead");
   if (input.batch_axis < 0) {
     if (want.rank() >= kMaxRank) return unimplemented("input '" + input.name + "' has no room for a batch axis");
     want.insert(0, -1);
@@ -184,7 +186,8 @@ Result<Tensor> fit_labels(Tensor t, const std::string& what) {
   return convert(t, DType::kFp64, what);
 }
 
-Result<Tensor> labels_from_text(const std::vector<std::string>& texts, const std::vector<std::string>& label_names, const std::string& what) {
+Result<Tensor> labels_from_text(const std::vector<std::string>& texts, const std::vector<std::string>& label_names,
+                                const std::string& what) {
   const auto n = static_cast<int64_t>(texts.size());
   std::map<std::string_view, int64_t> ids;
   for (size_t i = 0; i < label_names.size(); ++i) ids.emplace(label_names[i], static_cast<int64_t>(i));
@@ -195,8 +198,9 @@ Result<Tensor> labels_from_text(const std::vector<std::string>& texts, const std
     if (auto it = ids.find(texts[i]); it != ids.end()) {
       v = static_cast<double>(it->second);
     } else if (!parse_number(texts[i], &v)) {
-      return invalid_argument(what + ": label " + std::to_string(i) + " is '" + texts[i].substr(0, 60) + "', which is no number and " +
-                              (label_names.empty() ? "the model has no labels to look it up in (field 'labels')" : "none of the model's labels"));
+      return invalid_argument(
+          what + ": label " + std::to_string(i) + " is '" + texts[i].substr(0, 60) + "', which is no number and " +
+          (label_names.empty() ? "the model has no labels to look it up in (field 'labels')" : "none of the model's labels"));
     }
     whole = whole && v == std::floor(v) && std::abs(v) <= kMaxExact;
     values.push_back(v);

@@ -17,7 +17,8 @@ Result<Tensor> fit_input(Tensor t, const TensorSpec& input, const std::string& w
 Result<Tensor> fit_labels(Tensor t, const std::string& what);
 
 // Labels written as text: each a whole number, or one of `label_names` (then its place there); where one is a decimal number all are FP64.
-Result<Tensor> labels_from_text(const std::vector<std::string>& texts, const std::vector<std::string>& label_names, const std::string& what);
+Result<Tensor> labels_from_text(const std::vector<std::string>& texts, const std::vector<std::string>& label_names,
+                                const std::string& what);
 
 // A whole text as a number; blanks around it are allowed.
 bool parse_number(std::string_view text, double* value);

@@ -74,7 +74,8 @@ class Reader {
   int64_t line_ = 1, start_ = 1;
 };
 
-Result<size_t> column_of(const std::string& asked, const std::vector<std::string>& header, bool has_header, size_t count, const Reader& reader) {
+Result<size_t> column_of(const std::string& asked, const std::vector<std::string>& header, bool has_header, size_t count,
+                         const Reader& reader) {
   if (has_header) {
     const auto it = std::find(header.begin(), header.end(), asked);
     if (it != header.end()) return static_cast<size_t>(it - header.begin());
@@ -84,7 +85,8 @@ Result<size_t> column_of(const std::string& asked, const std::vector<std::string
   if (error != std::errc() || p != asked.data() + asked.size()) {
     std::string all;
     for (const auto& h : header) all += all.size() > 200 ? "" : (all.empty() ? "" : ", ") + h;
-    return reader.fail("there is no column '" + asked.substr(0, 60) + "'" + (has_header ? "; there are " + all : "; the file has no header, name columns by number"));
+    return reader.fail("there is no column '" + asked.substr(0, 60) + "'" +
+                       (has_header ? "; there are " + all : "; the file has no header, name columns by number"));
   }
   if (i < 0) i += static_cast<int64_t>(count);
   if (i < 0 || i >= static_cast<int64_t>(count))
@@ -106,7 +108,8 @@ Result<CsvTable> parse_csv(std::string_view text, const CsvRequest& request, con
   bool has_header = std::none_of(fields.begin(), fields.end(), [&](const auto& f) { return parse_number(f, &number); });
   for (const auto& f : fields)
     if (!f.empty() && !parse_number(f, &number))
-      has_header = has_header || f == request.label || std::find(request.columns.begin(), request.columns.end(), f) != request.columns.end();
+      has_header =
+          has_header || f == request.label || std::find(request.columns.begin(), request.columns.end(), f) != request.columns.end();
 
   constexpr size_t kNone = SIZE_MAX;
   size_t label = kNone;
@@ -140,7 +143,8 @@ Result<CsvTable> parse_csv(std::string_view text, const CsvRequest& request, con
     }
     if (label != kNone) table.labels.push_back(fields[label]);
     ++table.rows;
-    if (table.values.size() > kMaxLoadedBytes / sizeof(double)) return resource_exhausted(what + ": is too large; name a smaller range of samples");
+    if (table.values.size() > kMaxLoadedBytes / sizeof(double))
+      return resource_exhausted(what + ": is too large; name a smaller range of samples");
   }
   return table;
 }

@@ -89,12 +89,16 @@ Result<Dataset> load(const DatasetSpec& spec, const std::vector<TensorSpec>& inp
   auto fail = [&](const std::string& what) { return invalid_argument(path + ": " + what); };
   if (n == 0) return fail("has no samples");
   const int64_t last = spec.last < 0 ? n - 1 : spec.last;
-  if (spec.first < 0 || spec.first > last) return fail("samples " + std::to_string(spec.first) + "-" + std::to_string(last) + " are no range");
+  if (spec.first < 0 || spec.first > last)
+    return fail("samples " + std::to_string(spec.first) + "-" + std::to_string(last) + " are no range");
   if (last >= n)
-    return fail("has " + std::to_string(n) + " samples (0-" + std::to_string(n - 1) + "), but samples up to " + std::to_string(last) + " are asked for");
+    return fail("has " + std::to_string(n) + " samples (0-" + std::to_string(n - 1) + "), but samples up to " + std::to_string(last) +
+                " are asked for");
   int64_t count = last - spec.first + 1;
   if (max_samples >= 0) count = std::min(count, max_samples);
-  if (count > kMaxSamples) return resource_exhausted(path + ": " + std::to_string(count) + " samples are more than " + std::to_string(kMaxSamples) + "; name a smaller range");
+  if (count > kMaxSamples)
+    return resource_exhausted(path + ": " + std::to_string(count) + " samples are more than " + std::to_string(kMaxSamples) +
+                              "; name a smaller range");
   Dataset d;
   VERGE_RETURN_IF_ERROR(source->read(spec.first, count, &d));
   d.samples = count;

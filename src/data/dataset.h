@@ -38,9 +38,9 @@ struct Dataset {
 };
 
 // Reads samples first … last (at most max_samples of them) of the files that `spec` names, and nothing of what it skips stays in memory.
-// `inputs` are the served inputs, so that one array goes to the right one and its type and shape are checked. `label_names` maps text labels
-// and folder names to ids. max_samples < 0: all. Values of another numeric type than the input's are converted where each of them survives
-// (FP64 may round to FP32); axes of size 1 may be missing or too many. docs/datasets.md has the rules of each format.
+// `inputs` are the served inputs, so that one array goes to the right one and its type and shape are checked. `label_names` maps text
+// labels and folder names to ids. max_samples < 0: all. Values of another numeric type than the input's are converted where each of them
+// survives (FP64 may round to FP32); axes of size 1 may be missing or too many. docs/datasets.md has the rules of each format.
 Result<Dataset> load_dataset(const DatasetSpec& spec, const std::vector<TensorSpec>& inputs, const std::vector<std::string>& label_names,
                              int64_t max_samples);
 

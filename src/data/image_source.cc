@@ -33,7 +33,8 @@ class ImageSource : public Source {
     for (int64_t i = first; i < first + count; ++i) {
       const Image& image = images[static_cast<size_t>(i)];
       VERGE_ASSIGN(const std::string bytes, os::read_file(image.path, kMaxImageBytes));
-      if (t.data.size() + bytes.size() > kMaxLoadedBytes) return resource_exhausted(image.path + ": the images are too large together; name a smaller range of samples");
+      if (t.data.size() + bytes.size() > kMaxLoadedBytes)
+        return resource_exhausted(image.path + ": the images are too large together; name a smaller range of samples");
       const auto n = static_cast<uint32_t>(bytes.size());
       const size_t at = t.data.size();
       t.data.resize(at + sizeof n + n);
@@ -76,8 +77,9 @@ Status read_labels(ImageSource* source) {
   for (auto& image : source->images) {
     image.label = by_file[os::base_name(image.path)];
     if (image.label.empty())
-      return invalid_argument(source->label_file + ": has no line \"" + os::base_name(image.path) + ",LABEL\" (or one label a line for each of the " +
-                              std::to_string(source->images.size()) + " images in the order of their names)");
+      return invalid_argument(source->label_file + ": has no line \"" + os::base_name(image.path) +
+                              ",LABEL\" (or one label a line for each of the " + std::to_string(source->images.size()) +
+                              " images in the order of their names)");
   }
   return {};
 }
@@ -106,7 +108,8 @@ OpenedSource open_images(const SourceContext& context) {
     }
     return std::unique_ptr<Source>(std::move(source));
   }
-  if (!source->label_file.empty()) return invalid_argument(source->folder + ": 'labels' is for images that lie in the folder itself; sub-folders are classes");
+  if (!source->label_file.empty())
+    return invalid_argument(source->folder + ": 'labels' is for images that lie in the folder itself; sub-folders are classes");
   // A folder a class. One image of each class in turn, so that any range of samples has all classes.
   std::vector<std::vector<std::string>> files(classes.size());
   size_t total = 0, most = 0;

@@ -47,7 +47,8 @@ Result<std::vector<int64_t>> label_classes(const TensorView& labels, Rows out) {
   for (int64_t i = 0; i < rows.n; ++i) {
     const double v = rows.columns == 1 ? at(labels, i) : static_cast<double>(argmax(labels, i, rows.columns));
     if (!(v >= 0 && v < static_cast<double>(classes)) || v != std::floor(v))
-      return invalid_argument("label " + std::to_string(i) + " is " + std::to_string(v) + "; classes are 0 … " + std::to_string(classes - 1));
+      return invalid_argument("label " + std::to_string(i) + " is " + std::to_string(v) + "; classes are 0 … " +
+                              std::to_string(classes - 1));
     ids.push_back(static_cast<int64_t>(v));
   }
   return ids;
@@ -119,7 +120,8 @@ Result<double> agreement(const TensorView& outputs, Rows rows, const TensorView&
   if (reference.dtype == DType::kInvalid) return failed_precondition("there is no reference to agree with");
   VERGE_ASSIGN(const Rows want, rows_of(reference, "reference outputs"));
   if (want.n != rows.n || want.columns != rows.columns)
-    return invalid_argument("reference outputs of shape " + reference.shape.to_string() + " do not fit outputs of shape " + outputs.shape.to_string());
+    return invalid_argument("reference outputs of shape " + reference.shape.to_string() + " do not fit outputs of shape " +
+                            outputs.shape.to_string());
   int64_t same = 0;
   for (int64_t i = 0; i < rows.n; ++i) {
     if (rows.columns > 1) {
@@ -163,8 +165,8 @@ Result<double> max_abs_diff(const TensorView& a, const TensorView& b) {
   VERGE_RETURN_IF_ERROR(check_tensor(b, "b"));
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (!(a.shape == b.shape) || (a.dtype == DType::kBytes) != (b.dtype == DType::kBytes))
-    return invalid_argument("outputs " + std::string(dtype_name(a.dtype)) + a.shape.to_string() + " and " + std::string(dtype_name(b.dtype)) +
-                            b.shape.to_string() + " cannot be compared");
+    return invalid_argument("outputs " + std::string(dtype_name(a.dtype)) + a.shape.to_string() + " and " +
+                            std::string(dtype_name(b.dtype)) + b.shape.to_string() + " cannot be compared");
   if (a.dtype == DType::kBytes) return std::equal(a.data.begin(), a.data.end(), b.data.begin(), b.data.end()) ? 0 : kInfinity;
   double most = 0;
   for (int64_t i = 0, n = a.shape.elements(); i < n; ++i) {

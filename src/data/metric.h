@@ -16,8 +16,8 @@ namespace verge::data {
 //   auc        area under the ROC curve of one output a sample (of two: the second), labels 0 and 1; ties count half
 //   agreement  with the reference, without labels: same class (as top1) where a sample has several outputs, else
 //              |output - reference| <= 0.01 * max(1, |reference|)
-// Labels may be class ids [n] or [n,1], or one-hot [n, classes]. NaN never ranks above a number; where it stands in mae or rmse the result is
-// NaN.
+// Labels may be class ids [n] or [n,1], or one-hot [n, classes]. NaN never ranks above a number; where it stands in mae or rmse the result
+// is NaN.
 Result<double> compute_metric(const Metric& metric, const TensorView& outputs, const TensorView& labels, const TensorView& reference);
 
 // Class of each sample as top1 takes it.

@@ -130,7 +130,8 @@ Result<ZipArchive> ZipArchive::open(const std::string& path) {
     if (!c.ok()) return bad("its directory entry is cut off");
     if (m.name.empty() || m.name.find('\0') != std::string::npos) return bad("it has no proper name");
     if (flags & 0x41) return bad("'" + m.name + "' is encrypted");
-    if (method != 0 && method != 8) return bad("'" + m.name + "' uses compression method " + std::to_string(method) + "; stored and deflated are read");
+    if (method != 0 && method != 8)
+      return bad("'" + m.name + "' uses compression method " + std::to_string(method) + "; stored and deflated are read");
     if (disk != 0) return bad("'" + m.name + "' lies on another disk");
     if (m.size > kMaxFileBytes) return bad("'" + m.name + "' claims " + std::to_string(m.size) + " bytes");
     if (method == 0 && m.size != m.packed) return bad("'" + m.name + "' is stored, yet its sizes differ");

@@ -69,7 +69,8 @@ Result<Chain> Chain::build(std::span<const StepSpec> steps, const TensorSpec& in
     Made step = o->make(params, context, spec);
     if (!params.status().ok()) return params.status().prefixed(name);
     if (!step.ok()) return step.status().prefixed(name);
-    if (spec.shape.is_static() && spec.shape.elements() < 0) return fail(name + ": makes shape " + spec.shape.to_string() + ", which is too large");
+    if (spec.shape.is_static() && spec.shape.elements() < 0)
+      return fail(name + ": makes shape " + spec.shape.to_string() + ", which is too large");
     chain.output_ = spec;
     if (!*step) continue;
     chain.steps_.push_back(std::move(*step));

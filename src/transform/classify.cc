@@ -166,11 +166,13 @@ Made make_top(TensorSpec& spec, const Context& context, int64_t axis_param, int6
   VERGE_RETURN_IF_ERROR(need_numeric(spec));
   VERGE_ASSIGN(const int axis, tensor_axis(spec, axis_param));
   if (spec.shape[axis] >= 0 && spec.shape[axis] < k)
-    return invalid_argument("the axis has " + std::to_string(spec.shape[axis]) + " elements, fewer than the " + std::to_string(k) + " asked for");
+    return invalid_argument("the axis has " + std::to_string(spec.shape[axis]) + " elements, fewer than the " + std::to_string(k) +
+                            " asked for");
   std::vector<std::string> labels;
   if (what == What::kLabels) {
     VERGE_RETURN_IF_ERROR(check_labels(spec, axis, context.labels));
-    if (axis != spec.shape.rank() - 1) return invalid_argument("'output: labels' works along the last axis only; put a transpose before it");
+    if (axis != spec.shape.rank() - 1)
+      return invalid_argument("'output: labels' works along the last axis only; put a transpose before it");
     labels = wire_labels(context.labels);
   }
   if (what != What::kValues) {
@@ -215,7 +217,8 @@ const Operator kOp_argmax = {
 
 const Operator kOp_topk = {
     {"topk",
-     "The k largest elements along an axis, largest first; of equal ones the first comes first; NaN comes last. Serve several outputs from one "
+     "The k largest elements along an axis, largest first; of equal ones the first comes first; NaN comes last. Serve several outputs from "
+     "one "
      "of the network's to answer with indices, values and labels.",
      {{"k", "int", true, "1 … 1024, at most the axis's size"},
       {"axis", "int", false, "of a sample; negative from the end; default -1"},

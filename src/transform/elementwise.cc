@@ -69,7 +69,8 @@ Made make_cast(Params& params, const Context&, TensorSpec& spec) {
   const DType to = params.dtype("dtype", DType::kInvalid);
   VERGE_RETURN_IF_ERROR(params.status());
   VERGE_RETURN_IF_ERROR(need_numeric(spec));
-  if (!is_numeric(to)) return invalid_argument("cannot make " + std::string(dtype_name(to)) + " from " + std::string(dtype_name(spec.dtype)));
+  if (!is_numeric(to))
+    return invalid_argument("cannot make " + std::string(dtype_name(to)) + " from " + std::string(dtype_name(spec.dtype)));
   if (spec.dtype == to) return Made(nullptr);
   spec.dtype = to;
   spec.quantization.clear();

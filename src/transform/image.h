@@ -20,8 +20,8 @@ class PixelSink {
 };
 
 // Decodes a JPEG, PNG or BMP, told apart by their first bytes. `channels` is 1 (grey: 0.299 R + 0.587 G + 0.114 B) or 3 (RGB); transparency
-// is dropped, 16-bit samples keep their upper byte, an EXIF orientation is not applied. An image of more than `max_pixels` is refused before
-// memory is taken for it; a damaged or cut off one is refused too. Errors are kInvalidArgument.
+// is dropped, 16-bit samples keep their upper byte, an EXIF orientation is not applied. An image of more than `max_pixels` is refused
+// before memory is taken for it; a damaged or cut off one is refused too. Errors are kInvalidArgument.
 Status decode_image(std::span<const std::byte> file, int channels, int64_t max_pixels, PixelSink& sink);
 
 // The same for one format each.

@@ -20,8 +20,8 @@ ResizeMethod method_of(Params& params) {
 
 Status check_scratch(int64_t bytes, ImageSize from, ImageSize to) {
   if (bytes <= kMaxScratchBytes) return {};
-  return resource_exhausted("resizing " + std::to_string(from.width) + " x " + std::to_string(from.height) + " to " + std::to_string(to.width) + " x " +
-                            std::to_string(to.height) + " needs too much memory");
+  return resource_exhausted("resizing " + std::to_string(from.width) + " x " + std::to_string(from.height) + " to " +
+                            std::to_string(to.width) + " x " + std::to_string(to.height) + " needs too much memory");
 }
 
 // Ends the use of `out`'s tail as scratch memory.
@@ -70,8 +70,9 @@ class DecodeStep : public Step {
     Sink(Tensor& t, size_t from, int channels) : out(t), at(from), c(channels) {}
     uint8_t* reserve(int64_t height, int64_t width) override {
       if (want && (want->height != height || want->width != width)) {
-        refusal = invalid_argument("has " + std::to_string(width) + " x " + std::to_string(height) + " pixels, the one before it " + std::to_string(want->width) +
-                                   " x " + std::to_string(want->height) + "; give decode a 'height' and 'width'");
+        refusal =
+            invalid_argument("has " + std::to_string(width) + " x " + std::to_string(height) + " pixels, the one before it " +
+                             std::to_string(want->width) + " x " + std::to_string(want->height) + "; give decode a 'height' and 'width'");
         return nullptr;
       }
       size = {height, width, c};
@@ -132,8 +133,8 @@ Made make_decode(Params& params, const Context&, TensorSpec& spec) {
   VERGE_RETURN_IF_ERROR(params.status());
   const int rank = sample_rank(spec);
   if (spec.dtype != DType::kBytes || rank > 1 || (rank == 1 && spec.shape[first_axis(spec)] != 1))
-    return invalid_argument("needs one encoded image a sample, BYTES of sample shape [] or [1], but gets " + std::string(dtype_name(spec.dtype)) +
-                            " of sample shape " + sample_shape(spec).to_string());
+    return invalid_argument("needs one encoded image a sample, BYTES of sample shape [] or [1], but gets " +
+                            std::string(dtype_name(spec.dtype)) + " of sample shape " + sample_shape(spec).to_string());
   if (rank == 1 && spec.batch_axis == 0) spec.shape.erase(1);
   spec.dtype = DType::kUint8;
   spec.shape.push_back(s.height ? s.height : -1);
@@ -164,7 +165,8 @@ class ResizeStep : public Step {
     shape[shape.rank() - 3] = height_;
     shape[shape.rank() - 2] = width_;
     const int64_t n = shape.rank() == 4 ? shape[0] : 1;
-    if (n > 0 && (from.height == 0 || from.width == 0)) return invalid_argument("cannot resize an image without pixels, " + in.shape.to_string());
+    if (n > 0 && (from.height == 0 || from.width == 0))
+      return invalid_argument("cannot resize an image without pixels, " + in.shape.to_string());
     VERGE_RETURN_IF_ERROR(prepare(out, in.dtype, shape));
     if (n == 0 || from.channels == 0) return {};
     const int64_t scratch_bytes = resize_scratch_bytes(from, to, method_);
@@ -212,8 +214,8 @@ class CropStep : public Step {
   Status run(const TensorView& in, Tensor& out) const override {
     const ImageSize from = image_size(in.shape);
     if (from.height < height_ || from.width < width_)
-      return invalid_argument("cannot crop " + std::to_string(from.width) + " x " + std::to_string(from.height) + " to " + std::to_string(width_) + " x " +
-                              std::to_string(height_));
+      return invalid_argument("cannot crop " + std::to_string(from.width) + " x " + std::to_string(from.height) + " to " +
+                              std::to_string(width_) + " x " + std::to_string(height_));
     Shape shape = in.shape;
     shape[shape.rank() - 3] = height_;
     shape[shape.rank() - 2] = width_;
@@ -239,7 +241,8 @@ Made make_crop(Params& params, const Context&, TensorSpec& spec) {
   const int first = first_axis(spec);
   const int64_t h = spec.shape[first], w = spec.shape[first + 1];
   if ((h >= 0 && h < height) || (w >= 0 && w < width))
-    return invalid_argument("cannot crop samples " + sample_shape(spec).to_string() + " to [" + std::to_string(height) + "," + std::to_string(width) + "]");
+    return invalid_argument("cannot crop samples " + sample_shape(spec).to_string() + " to [" + std::to_string(height) + "," +
+                            std::to_string(width) + "]");
   if (h == height && w == width) return Made(nullptr);
   spec.shape[first] = height;
   spec.shape[first + 1] = width;
@@ -247,14 +250,16 @@ Made make_crop(Params& params, const Context&, TensorSpec& spec) {
 }
 
 constexpr std::string_view kMethodDoc =
-    "bilinear (two nearest pixels; shrinking skips pixels), triangle (bilinear that averages when shrinking) or nearest; all with half-pixel "
+    "bilinear (two nearest pixels; shrinking skips pixels), triangle (bilinear that averages when shrinking) or nearest; all with "
+    "half-pixel "
     "centres; default bilinear";
 
 }  // namespace
 
 const Operator kOp_decode = {
     {"decode",
-     "Makes UINT8 pixels [height, width, channels] of one JPEG, PNG or BMP a sample (BYTES, sample shape [] or [1]). With 'height' and 'width' each "
+     "Makes UINT8 pixels [height, width, channels] of one JPEG, PNG or BMP a sample (BYTES, sample shape [] or [1]). With 'height' and "
+     "'width' each "
      "image is resized to them, without keeping its proportions; without them all images of a request must be of one size.",
      {{"channels", "int", false, "1 (grey, 0.299 R + 0.587 G + 0.114 B) or 3 (RGB); default 3"},
       {"height", "int", false, "1 … 16384 pixels"},

@@ -60,8 +60,8 @@ Status need_float(const TensorSpec& spec) {
 Status prepare(Tensor& out, DType dtype, const Shape& shape) {
   const int64_t n = shape.elements(), size = static_cast<int64_t>(dtype_size(dtype));
   if (n < 0 || n > kMaxStepBytes / size)
-    return resource_exhausted("makes shape " + shape.to_string() + " of " + std::string(dtype_name(dtype)) + ", which passes the limit of " +
-                              std::to_string(kMaxStepBytes >> 20) + " MiB a step");
+    return resource_exhausted("makes shape " + shape.to_string() + " of " + std::string(dtype_name(dtype)) +
+                              ", which passes the limit of " + std::to_string(kMaxStepBytes >> 20) + " MiB a step");
   out.dtype = dtype;
   out.shape = shape;
   out.data.resize(static_cast<size_t>(n * size));

@@ -21,7 +21,8 @@ struct Operator {
   Made (*make)(Params& params, const Context& context, TensorSpec& spec);
 };
 
-// The registration table: one line an operator, in the order of the docs. Each is defined as `const Operator kOp_NAME` in its family's file.
+// The registration table: one line an operator, in the order of the docs. Each is defined as `const Operator kOp_NAME` in its family's
+// file.
 #define VERGE_TRANSFORM_OPERATORS(X) \
   X(cast)                            \
   X(scale)                           \

@@ -1,4 +1,5 @@
-// Typed access to a step's parameters. Like JsonReader it keeps the first error, so that a step reads all it needs and checks status() once.
+// Typed access to a step's parameters. Like JsonReader it keeps the first error, so that a step reads all it needs and checks status()
+// once.
 #pragma once
 
 #include <cstdint>

@@ -44,7 +44,8 @@ class QuantiseStep : public Step {
   static void run_of(const TensorView& in, int64_t at, int64_t count, float scale, float zero, Q* out) {
     constexpr int64_t kBlock = 1024;
     float block[kBlock];
-    const float lo = static_cast<float>(std::numeric_limits<Q>::min()) - zero, hi = static_cast<float>(std::numeric_limits<Q>::max()) - zero;
+    const float lo = static_cast<float>(std::numeric_limits<Q>::min()) - zero,
+                hi = static_cast<float>(std::numeric_limits<Q>::max()) - zero;
     for (int64_t done = 0; done < count; done += kBlock) {
       const int64_t n = std::min(kBlock, count - done);
       to_real(in, at + done, n, block);
@@ -79,20 +80,22 @@ Made make_quantise(Params& params, const Context&, TensorSpec& spec) {
     if (!(static_cast<float>(s) > 0)) params.fail("parameter 'scale' has " + std::to_string(s) + "; it must be above 0");
   for (double z : zero)
     if (z < lo || z > hi || z != static_cast<double>(static_cast<int64_t>(z)))
-      params.fail("parameter 'zero_point' has " + std::to_string(z) + "; it must be a whole number that " + std::string(dtype_name(to)) + " holds");
+      params.fail("parameter 'zero_point' has " + std::to_string(z) + "; it must be a whole number that " + std::string(dtype_name(to)) +
+                  " holds");
   VERGE_RETURN_IF_ERROR(params.status());
   VERGE_RETURN_IF_ERROR(need_numeric(spec));
   const size_t n = std::max(scale.size(), zero.size());
   if ((scale.size() > 1 && scale.size() < n) || (zero.size() > 1 && zero.size() < n))
-    return invalid_argument("'scale' and 'zero_point' have " + std::to_string(scale.size()) + " and " + std::to_string(zero.size()) + " values");
+    return invalid_argument("'scale' and 'zero_point' have " + std::to_string(scale.size()) + " and " + std::to_string(zero.size()) +
+                            " values");
   scale.resize(n, scale[0]);
   zero.resize(n, zero[0]);
   int axis = 0;
   if (n > 1) {
     VERGE_ASSIGN(axis, tensor_axis(spec, at));
     if (spec.shape[axis] != static_cast<int64_t>(n))
-      return invalid_argument("'scale' and 'zero_point' have " + std::to_string(n) + " values, but axis " + std::to_string(at) + " of a sample " +
-                              sample_shape(spec).to_string() + " has not");
+      return invalid_argument("'scale' and 'zero_point' have " + std::to_string(n) + " values, but axis " + std::to_string(at) +
+                              " of a sample " + sample_shape(spec).to_string() + " has not");
   }
   spec.dtype = to;
   spec.quantization.clear();
@@ -103,7 +106,8 @@ Made make_quantise(Params& params, const Context&, TensorSpec& spec) {
 }  // namespace
 
 const Operator kOp_quantise = {
-    {"quantise", "round(x / scale) + zero_point, saturating; halves go to even, NaN to the zero point. From any numeric type, computed in FP32.",
+    {"quantise",
+     "round(x / scale) + zero_point, saturating; halves go to even, NaN to the zero point. From any numeric type, computed in FP32.",
      {{"dtype", "dtype", true, "INT8, UINT8, INT16 or UINT16"},
       {"scale", "numbers", true, "above 0; one number, or one an index of the axis"},
       {"zero_point", "numbers", false, "whole numbers, as scale; default 0"},

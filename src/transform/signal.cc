@@ -52,7 +52,8 @@ Made make_window(Params& params, const Context&, TensorSpec& spec) {
   VERGE_ASSIGN(const int axis, tensor_axis(spec, at));
   const int64_t rows = spec.shape[axis];
   if (rows >= 0 && rows < size)
-    return invalid_argument("a sample " + sample_shape(spec).to_string() + " has " + std::to_string(rows) + " rows; a window needs " + std::to_string(size));
+    return invalid_argument("a sample " + sample_shape(spec).to_string() + " has " + std::to_string(rows) + " rows; a window needs " +
+                            std::to_string(size));
   spec.shape[axis] = size;
   if (take == "all") {
     if (spec.shape.rank() >= kMaxRank) return invalid_argument("shape " + spec.shape.to_string() + " already has the most axes supported");
@@ -160,7 +161,8 @@ const Operator kOp_vector_length = {
     make_vector_length};
 
 const Operator kOp_append_column = {
-    {"append_column", "Appends one value along an axis, computed from those that stand there; in FP32 (FP64 on FP64), from any numeric type.",
+    {"append_column",
+     "Appends one value along an axis, computed from those that stand there; in FP32 (FP64 on FP64), from any numeric type.",
      {{"of", "string", false, "vector_length (Euclidean), sum or mean; default vector_length"}, {"axis", "int", false, kAxisDoc}}},
     make_append_column};
 

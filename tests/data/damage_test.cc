@@ -87,7 +87,8 @@ TEST(Damage, Npz) {
 }
 
 TEST(Damage, Idx) {
-  const std::string plain("\0\0\x08\3\0\0\0\3\0\0\0\2\0\0\0\2abcdefghijkl", 28), wide("\0\0\x0d\2\0\0\0\2\0\0\0\1\x3f\x80\0\0\x40\0\0\0", 20);
+  const std::string plain("\0\0\x08\3\0\0\0\3\0\0\0\2\0\0\0\2abcdefghijkl", 28),
+      wide("\0\0\x0d\2\0\0\0\2\0\0\0\1\x3f\x80\0\0\x40\0\0\0", 20);
   load_damaged("idx", {plain, wide, gzip(plain)}, {-1, -1, -1});
 }
 

@@ -291,7 +291,8 @@ TEST(Csv, Refusals) {
 
 TEST(Dataset, ImageFolders) {
   TempDir dir;
-  for (const char* f : {"img/dog/1.jpg", "img/cat/1.PNG", "img/cat/2.bmp", "img/cat/notes.txt", "flat/b.jpg", "flat/a.jpeg"}) dir.write(f, f);
+  for (const char* f : {"img/dog/1.jpg", "img/cat/1.PNG", "img/cat/2.bmp", "img/cat/notes.txt", "flat/b.jpg", "flat/a.jpeg"})
+    dir.write(f, f);
   const TensorSpec in = spec_of("image", DType::kBytes, {-1});
   DatasetSpec spec;
   spec.path = dir.path() + "/img";

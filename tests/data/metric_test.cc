@@ -71,7 +71,9 @@ TEST(Metric, Auc) {
 
 TEST(Metric, Agreement) {
   EXPECT_DOUBLE_EQ(*compute(MetricKind::kAgreement, floats({2, 2}, {1, 2, 4, 3}), {}, floats({2, 2}, {0, 9, 0, 9})), 0.5);
-  EXPECT_DOUBLE_EQ(*compute(MetricKind::kAgreement, floats({5, 1}, {0.505f, 0.52f, 101, kNan, kInf}), {}, floats({5, 1}, {0.5f, 0.5f, 100, kNan, kInf})), 0.8);
+  EXPECT_DOUBLE_EQ(
+      *compute(MetricKind::kAgreement, floats({5, 1}, {0.505f, 0.52f, 101, kNan, kInf}), {}, floats({5, 1}, {0.5f, 0.5f, 100, kNan, kInf})),
+      0.8);
   EXPECT_THAT(compute(MetricKind::kAgreement, floats({1}, {1}), {}).status().message(), HasSubstr("no reference"));
 }
 

@@ -96,8 +96,8 @@ TEST(Operators, DocsAgreeWithTheTable) {
   for (const OpDoc& op : operators()) {
     EXPECT_THAT(docs, HasSubstr("### " + std::string(op.op) + "\n\n" + std::string(op.doc) + "\n"));
     for (const ParamDoc& p : op.params)
-      EXPECT_THAT(docs, HasSubstr("| `" + std::string(p.name) + "`" + (p.required ? " (required)" : "") + " | " + std::string(p.type) + " | " +
-                                  std::string(p.doc) + " |"));
+      EXPECT_THAT(docs, HasSubstr("| `" + std::string(p.name) + "`" + (p.required ? " (required)" : "") + " | " + std::string(p.type) +
+                                  " | " + std::string(p.doc) + " |"));
   }
 }
 
@@ -137,10 +137,16 @@ TEST(Chain, RunsWithoutHeapCallsOnceWarm) {
     Shape shape;
   } chains[] = {
       {R"([{"cast": {"dtype": "FP32"}}, {"scale": {"factor": 0.5}}])", spec_of(DType::kUint8, {-1, 28, 28, 1}), {2, 28, 28, 1}},
-      {R"([{"resize": {"height": 5, "width": 7, "method": "triangle"}}, {"transpose": {"perm": [2, 0, 1]}}])", spec_of(DType::kUint8, {-1, -1, -1, 3}), {2, 16, 12, 3}},
-      {R"([{"scale": {"factor": 3.90625}}, {"append_column": {}}, {"normalise": {"mean": [1, 2, 3, 4], "std": [1, 2, 3, 4]}}])", spec_of(DType::kInt16, {-1, 9, 3}), {3, 9, 3}},
+      {R"([{"resize": {"height": 5, "width": 7, "method": "triangle"}}, {"transpose": {"perm": [2, 0, 1]}}])",
+       spec_of(DType::kUint8, {-1, -1, -1, 3}),
+       {2, 16, 12, 3}},
+      {R"([{"scale": {"factor": 3.90625}}, {"append_column": {}}, {"normalise": {"mean": [1, 2, 3, 4], "std": [1, 2, 3, 4]}}])",
+       spec_of(DType::kInt16, {-1, 9, 3}),
+       {3, 9, 3}},
       {R"([{"softmax": {}}, {"topk": {"k": 2, "output": "labels"}}])", spec_of(DType::kFp32, {-1, 3}), {4, 3}},
-      {R"([{"window": {"size": 4, "stride": 1, "take": "all"}}, {"vector_length": {}}, {"quantise": {"dtype": "INT8", "scale": 0.1}}])", spec_of(DType::kFp32, {-1, -1, 3}), {1, 20, 3}},
+      {R"([{"window": {"size": 4, "stride": 1, "take": "all"}}, {"vector_length": {}}, {"quantise": {"dtype": "INT8", "scale": 0.1}}])",
+       spec_of(DType::kFp32, {-1, -1, 3}),
+       {1, 20, 3}},
   };
   for (const auto& c : chains) {
     auto chain = Chain::build(steps_of(c.steps), c.spec, {labels}, "x");
@@ -158,7 +164,8 @@ TEST(Chain, RunsWithoutHeapCallsOnceWarm) {
 }
 
 TEST(Chain, OneChainServesManyThreads) {
-  auto chain = Chain::build(steps_of(R"([{"normalise": {"mean": [1, 2], "std": [1, 2]}}, {"softmax": {}}])"), spec_of(DType::kFp32, {-1, 2}), {}, "x");
+  auto chain = Chain::build(steps_of(R"([{"normalise": {"mean": [1, 2], "std": [1, 2]}}, {"softmax": {}}])"),
+                            spec_of(DType::kFp32, {-1, 2}), {}, "x");
   ASSERT_TRUE(chain.ok());
   std::atomic<int> wrong{0};
   std::vector<std::thread> threads;
@@ -178,7 +185,8 @@ TEST(Chain, OneChainServesManyThreads) {
 TEST(Decode, DamagedImagesAreRefusedOrDecoded) {
   const auto seeds = sample_files();
   ASSERT_GT(seeds.size(), 20u);
-  auto chain = Chain::build(steps_of(R"([{"decode": {"height": 6, "width": 5, "max_pixels": 100000}}])"), spec_of(DType::kBytes, {-1}), {}, "x");
+  auto chain =
+      Chain::build(steps_of(R"([{"decode": {"height": 6, "width": 5, "max_pixels": 100000}}])"), spec_of(DType::kBytes, {-1}), {}, "x");
   auto grey = Chain::build(steps_of(R"([{"decode": {"channels": 1, "max_pixels": 100000}}])"), spec_of(DType::kBytes, {-1}), {}, "x");
   ASSERT_TRUE(chain.ok() && grey.ok());
   std::mt19937 rng(3);
@@ -224,9 +232,10 @@ TEST(Decode, TakesNoMemoryForWhatAHeaderClaims) {
 // Random steps with random parameters on random tensors: each is refused or gives what was proved.
 TEST(Chain, RandomChainsKeepTheirProof) {
   std::mt19937 rng(11);
-  const DType types[] = {DType::kBool, DType::kUint8, DType::kInt8, DType::kUint16, DType::kInt16, DType::kInt32, DType::kInt64, DType::kUint64,
-                         DType::kFp16, DType::kBf16, DType::kFp32, DType::kFp64};
-  const char* words[] = {"bilinear", "triangle", "nearest", "indices", "values", "labels", "all", "last", "first", "vector_length", "sum", "mean"};
+  const DType types[] = {DType::kBool,  DType::kUint8,  DType::kInt8, DType::kUint16, DType::kInt16, DType::kInt32,
+                         DType::kInt64, DType::kUint64, DType::kFp16, DType::kBf16,   DType::kFp32,  DType::kFp64};
+  const char* words[] = {"bilinear", "triangle", "nearest", "indices",       "values", "labels",
+                         "all",      "last",     "first",   "vector_length", "sum",    "mean"};
   const std::vector<std::string> labels = {"a", "b", "c"};
   int built = 0, ran = 0;
   for (int i = 0; i < 30000; ++i) {

@@ -75,7 +75,8 @@ TEST(Examples, FallDetectionGivesTheGoldenInput) {
 }
 
 TEST(Examples, ImageClassificationProves) {
-  TensorSpec in = spec_of("input", DType::kUint8, {-1, 224, 224, 3}), out = spec_of("MobilenetV2/Predictions/Softmax", DType::kUint8, {-1, 1001});
+  TensorSpec in = spec_of("input", DType::kUint8, {-1, 224, 224, 3}),
+             out = spec_of("MobilenetV2/Predictions/Softmax", DType::kUint8, {-1, 1001});
   auto e = load("image-classification", {{in}, {out}}, std::vector<std::string>(1001, "label"));
   ASSERT_TRUE(e.ok()) << e.status().message();
   EXPECT_EQ(e->served.inputs[0].spec.shape, (Shape{-1}));
@@ -92,7 +93,8 @@ TEST(Examples, ImageClassificationProves) {
 TEST(Examples, PhotosDecode) {
   const std::string dir = data_dir() + "/mobilenet/";
   if (!os::exists(dir + "parrot.jpg")) GTEST_SKIP() << "skipped: no data (" << dir << ")";
-  TensorSpec in = spec_of("input", DType::kUint8, {-1, 224, 224, 3}), out = spec_of("MobilenetV2/Predictions/Softmax", DType::kUint8, {-1, 1001});
+  TensorSpec in = spec_of("input", DType::kUint8, {-1, 224, 224, 3}),
+             out = spec_of("MobilenetV2/Predictions/Softmax", DType::kUint8, {-1, 1001});
   auto e = load("image-classification", {{in}, {out}}, std::vector<std::string>(1001, "label"));
   ASSERT_TRUE(e.ok()) << e.status().message();
   Tensor t;
