@@ -7,9 +7,12 @@ BUILD_JOBS ?= $(shell nproc)
 VERGE_DATA ?= $(abspath ../shared/data)
 export VERGE_DATA
 ENGINES ?= openvino litert
-MINUTES ?= 1
+# The tests of what runs in several threads; the rest gains nothing from ThreadSanitizer.
+TSAN_TESTS := runtime_test runtime_allocation_test net_test
+empty :=
+space := $(empty) $(empty)
 
-.PHONY: help deps toolchain test-env build build-asan build-tsan demo test check dist clean \
+.PHONY: help deps toolchain test-env build build-tests build-asan build-tsan demo test check dist clean \
         test-release test-asan test-integration test-tsan check-long
 
 help:             ## This list
@@ -25,35 +28,38 @@ test-env: deps    ## The Python environment of the integration tests, pinned, in
 	@tools/setup/python_env.sh test python/test-requirements.txt
 
 build: toolchain  ## The release binary: build/verge and its engine plugins
+	@tools/setup/build.sh build "" $(BUILD_JOBS) verge plugins
+
+build-tests: toolchain
 	@tools/setup/build.sh build "" $(BUILD_JOBS)
 
 build-asan: toolchain
 	@tools/setup/build.sh build-asan address $(BUILD_JOBS)
 
 build-tsan: toolchain
-	@tools/setup/build.sh build-tsan thread $(BUILD_JOBS)
+	@tools/setup/build.sh build-tsan thread $(BUILD_JOBS) $(TSAN_TESTS)
 
 demo: build test-env  ## Builds variants of the example model, serves them, sends 10,000 test images, prints what was measured (KEEP=1 keeps the server up)
 	@.venv/test/bin/python examples/fashion-mnist/demo.py $(if $(KEEP),--keep)
 
 test: test-release test-asan test-integration  ## The tests: release, ASan+UBSan, and integration with real engines and clients
 
-test-release: build
+test-release: build-tests
 	@tools/setup/ctest.sh build
 
 test-asan: build-asan
 	@tools/setup/ctest.sh build-asan
 
-test-integration: build test-env
+test-integration: build-tests test-env
 	@.venv/toolchain/bin/python -m pytest -q python/tests
 	@.venv/test/bin/python -m pytest -q -m "not long" tests
 
 check: test-tsan check-long  ## The long forms: TSan, damage, memory, saturation
 
 test-tsan: build-tsan
-	@tools/setup/ctest.sh build-tsan
+	@tools/setup/ctest.sh build-tsan -R '^($(subst $(space),|,$(TSAN_TESTS)))$$'
 
-check-long: build test-env
+check-long: build-tests test-env
 	@.venv/test/bin/python -m pytest -q -m long tests
 
 dist: build       ## A relocatable tarball in dist/ (ENGINES="openvino litert" chooses whose libraries go in)
