@@ -13,7 +13,7 @@ empty :=
 space := $(empty) $(empty)
 
 .PHONY: help deps toolchain test-env build build-tests build-asan build-tsan demo test check dist clean \
-        test-release test-asan test-integration test-tsan check-long
+        test-release test-asan test-integration test-tsan check-long test-dist
 
 help:             ## This list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -54,13 +54,16 @@ test-integration: build-tests test-env
 	@.venv/toolchain/bin/python -m pytest -q python/tests
 	@.venv/test/bin/python -m pytest -q -m "not long" tests
 
-check: test-tsan check-long  ## The long forms: TSan, damage, memory, saturation
+check: test-tsan check-long test-dist  ## The long forms: TSan, damage, memory, the tarball in an empty root folder
 
 test-tsan: build-tsan
 	@tools/setup/ctest.sh build-tsan -R '^($(subst $(space),|,$(TSAN_TESTS)))$$'
 
 check-long: build-tests test-env
 	@.venv/test/bin/python -m pytest -q -m long tests
+
+test-dist: dist
+	@tools/dist/test_dist.sh
 
 dist: build       ## A relocatable tarball in dist/ (ENGINES="openvino litert" chooses whose libraries go in)
 	@tools/dist/make_dist.sh "$(ENGINES)"
