@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 
@@ -14,6 +15,8 @@ INSPECT_LIMIT_S = 300.0
 REFERENCE_LIMIT_S = 3600.0
 NATIVE_PATHS_LIMIT_S = 120.0
 CONVERT_LIMIT_S = 900.0
+# Written in the work folder, beside the samples that the caller keeps there.
+OWN_FOLDERS = ("artifacts", "logs", "network", "networks", "reference", "scratch")
 
 
 class Session:
@@ -51,6 +54,8 @@ class Session:
         if not os.path.exists(path):
             raise CommandError(f"inspect: '{path}' does not exist")
         os.makedirs(work, exist_ok=True)
+        for name in OWN_FOLDERS:  # what an earlier source left in the same work folder
+            shutil.rmtree(os.path.join(work, name), ignore_errors=True)
         self._source, self._work = None, work
         self._memory = children.memory_limit(children.tree_bytes(path))
         sources.preload(kind)

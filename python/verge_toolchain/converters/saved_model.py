@@ -11,19 +11,24 @@ def convert(job: Job) -> Artifact:
     import tensorflow as tf
 
     job.only("f32")
-    folder = job.folder()
-    origin = job.source.path if job.source.kind == "saved_model" else job.source.network
-    converter, notes = "source file", []
-    if job.source.kind != "saved_model":
-        import keras
-
-        converter = f"keras {keras.__version__}"
     if job.form == "unrolled":
         job.step("unrolling")
-        origin = frozen.saved_model(job.source, "unrolled", 0)
-        converter = f"tensorflow {tf.__version__}, unrolled"
+        folder = os.path.join(job.folder(), "model")
+        frozen.write(job.source, "unrolled", 0, folder, job.source.signature_name)
+        return _artifact(folder, f"tensorflow {tf.__version__}, unrolled")
+    folder = job.folder()
+    if job.source.kind == "saved_model":
+        origin, converter = job.source.path, "source file"
+    else:
+        import keras
+
+        origin, converter = job.source.network, f"keras {keras.__version__}"
     shutil.copytree(origin, folder, dirs_exist_ok=True, ignore=_only_what_serving_reads)
-    return Artifact([{"dir": folder, "entry": "", "batch": 0}], "saved_model", converter, notes=notes)
+    return _artifact(folder, converter)
+
+
+def _artifact(folder: str, converter: str) -> Artifact:
+    return Artifact([{"dir": folder, "entry": "", "batch": 0}], "saved_model", converter)
 
 
 def _only_what_serving_reads(folder: str, names: list[str]) -> list[str]:

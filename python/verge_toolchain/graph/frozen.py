@@ -152,8 +152,8 @@ def _rename_functions(graph_def, suffix: str) -> None:
                         called.name += suffix
 
 
-def save(function, inputs: list[str], folder: str) -> str:
-    """Writes a ConcreteFunction as a SavedModel whose signature has the network's own names."""
+def save(function, inputs: list[str], folder: str, key: str = "serving_default") -> str:
+    """Writes a ConcreteFunction as a SavedModel whose signature `key` has the network's own names."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -162,7 +162,7 @@ def save(function, inputs: list[str], folder: str) -> str:
     function._num_positional_args = 0
     temporary = f"{folder}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
-    tf.saved_model.save(module, temporary, signatures={"serving_default": function})
+    tf.saved_model.save(module, temporary, signatures={key: function})
     try:
         os.rename(temporary, folder)
     except OSError:  # another child was faster
@@ -181,10 +181,15 @@ def for_form(inspected: Inspected, form: str) -> Frozen:
 
 
 def saved_model(inspected: Inspected, form: str, batch: int) -> str:
-    """A SavedModel of the network in this form and with this batch (0: free), made when first asked for."""
+    """A SavedModel of the network in this form and with this batch (0: free), made when first asked for. Its signature is serving_default."""
     folder = os.path.join(inspected.work, "networks", f"{form or 'plain'}-{batch or 'n'}")
     if os.path.isdir(folder):
         return folder
     os.makedirs(os.path.dirname(folder), exist_ok=True)
+    return write(inspected, form, batch, folder, "serving_default")
+
+
+def write(inspected: Inspected, form: str, batch: int, folder: str, key: str) -> str:
+    """The same into a folder that does not exist yet."""
     frozen = for_form(inspected, form)
-    return save(to_function(frozen, batch_shapes(inspected, frozen, batch), batch), list(frozen.inputs), folder)
+    return save(to_function(frozen, batch_shapes(inspected, frozen, batch), batch), list(frozen.inputs), folder, key)
