@@ -86,7 +86,8 @@ class FlatTable {
     vtable_ = static_cast<uint64_t>(vtable);
     vtable_bytes_ = file->read<uint16_t>(vtable_);
     table_bytes_ = file->read<uint16_t>(vtable_ + 2);
-    if (vtable_bytes_ < 4 || vtable_bytes_ % 2 || table_bytes_ < 4 || !file->covers(vtable_, vtable_bytes_) || !file->covers(at, table_bytes_))
+    if (vtable_bytes_ < 4 || vtable_bytes_ % 2 || table_bytes_ < 4 || !file->covers(vtable_, vtable_bytes_) ||
+        !file->covers(at, table_bytes_))
       fail();
   }
   static FlatTable root(const FlatBuffer* file) { return FlatTable(file, file->read<uint32_t>(0)); }

@@ -46,7 +46,9 @@ LrtTensorBuffer Port::bind(void* memory, size_t capacity) {
   slot = {};
   LrtTensorBuffer buffer = nullptr;
   const LrtStatus status = api->CreateTensorBufferFromHostMemory(&type, memory, capacity, nullptr, &buffer);
-  if (status != kLrtOk) ::verge_plugin::fail(VERGE_INTERNAL, std::string("LiteRT refuses a buffer of ") + std::to_string(capacity) + " bytes (" + lrt_status_name(status) + ")");
+  if (status != kLrtOk)
+    ::verge_plugin::fail(
+        VERGE_INTERNAL, std::string("LiteRT refuses a buffer of ") + std::to_string(capacity) + " bytes (" + lrt_status_name(status) + ")");
   slot = {memory, buffer};
   return buffer;
 }
@@ -162,16 +164,20 @@ void verge_instance::shape(size_t f, const verge_tensor* inputs, int64_t batch) 
     bool free = false;
     for (int d = 0; d < inputs[i].rank; ++d) {
       if (inputs[i].dims[d] < 1 || inputs[i].dims[d] > INT32_MAX)
-        invalid(std::string("input '") + model->inputs[i].name + "': a dimension of " + std::to_string(inputs[i].dims[d]) + " cannot be run");
+        invalid(std::string("input '") + model->inputs[i].name + "': a dimension of " + std::to_string(inputs[i].dims[d]) +
+                " cannot be run");
       port.type.layout.dimensions[d] = static_cast<int32_t>(inputs[i].dims[d]);
       free = free || model->inputs[i].dims[d] < 0;
     }
     port.bytes = inputs[i].byte_size;
     if (!free || !model->fixed_batches.empty()) continue;
-    const int status = api.CompiledModelResizeInputTensor(handle, signature, i, port.type.layout.dimensions, static_cast<size_t>(inputs[i].rank));
+    const int status =
+        api.CompiledModelResizeInputTensor(handle, signature, i, port.type.layout.dimensions, static_cast<size_t>(inputs[i].rank));
     if (status != kLrtOk)
-      compiled[f]->fail(VERGE_INVALID_ARGUMENT, std::string("LiteRT cannot give input '") + model->inputs[i].name + "' the shape " +
-                                                    verge_plugin::dims_string(inputs[i].dims, inputs[i].rank), status);
+      compiled[f]->fail(VERGE_INVALID_ARGUMENT,
+                        std::string("LiteRT cannot give input '") + model->inputs[i].name + "' the shape " +
+                            verge_plugin::dims_string(inputs[i].dims, inputs[i].rank),
+                        status);
   }
   const int status = api.GetCompiledModelOutputTensorLayouts(handle, signature, set.layouts.size(), set.layouts.data(), true);
   if (status != kLrtOk) compiled[f]->fail(VERGE_INVALID_ARGUMENT, "LiteRT cannot run these input shapes", status);
@@ -180,7 +186,8 @@ void verge_instance::shape(size_t f, const verge_tensor* inputs, int64_t batch) 
     Port& port = *set.outputs[i];
     port.forget();
     const verge_tensor_info& info = model->outputs[i];
-    if (info.batch_axis == 0 && batch > 0 && (set.layouts[i].rank != static_cast<unsigned>(info.rank) || set.layouts[i].dimensions[0] != batch)) {
+    if (info.batch_axis == 0 && batch > 0 &&
+        (set.layouts[i].rank != static_cast<unsigned>(info.rank) || set.layouts[i].dimensions[0] != batch)) {
       set.deferred = true;
       set.layouts[i].rank = static_cast<unsigned>(info.rank) & 0x7f;
       for (int d = 0; d < info.rank; ++d) set.layouts[i].dimensions[d] = static_cast<int32_t>(d == 0 ? batch : info.dims[d]);
@@ -192,7 +199,9 @@ void verge_instance::shape(size_t f, const verge_tensor* inputs, int64_t batch) 
     if (rank > VERGE_MAX_RANK) fail(VERGE_UNIMPLEMENTED, std::string("output '") + model->outputs[i].name + "' has more than 8 dimensions");
     for (int d = 0; d < rank; ++d) dims[d] = set.layouts[i].dimensions[d];
     const int64_t count = verge_plugin::element_count(dims, rank);
-    if (count < 0) fail(VERGE_UNIMPLEMENTED, std::string("output '") + model->outputs[i].name + "' has a shape that depends on the data, which this engine does not serve");
+    if (count < 0)
+      fail(VERGE_UNIMPLEMENTED,
+           std::string("output '") + model->outputs[i].name + "' has a shape that depends on the data, which this engine does not serve");
     port.bytes = static_cast<size_t>(count) * verge_plugin::dtype_size(model->outputs[i].dtype);
     port.most_bytes = std::max(port.most_bytes, port.bytes);
   }
@@ -202,12 +211,15 @@ void verge_instance::shape(size_t f, const verge_tensor* inputs, int64_t batch) 
 void verge_instance::confirm_shapes(size_t f) {
   auto& set = sets[f];
   std::vector<LrtLayout> actual(set.layouts.size());
-  const int status = model->engine->api.GetCompiledModelOutputTensorLayouts(compiled[f]->handle(), model->files[f]->signature, actual.size(), actual.data(), false);
+  const int status = model->engine->api.GetCompiledModelOutputTensorLayouts(compiled[f]->handle(), model->files[f]->signature,
+                                                                            actual.size(), actual.data(), false);
   if (status != kLrtOk) compiled[f]->fail(VERGE_INTERNAL, "LiteRT does not tell the shapes of the outputs", status);
   for (size_t i = 0; i < actual.size(); ++i) {
     bool same = actual[i].rank == set.layouts[i].rank;
     for (unsigned d = 0; same && d < actual[i].rank; ++d) same = actual[i].dimensions[d] == set.layouts[i].dimensions[d];
-    if (!same) fail(VERGE_UNIMPLEMENTED, std::string("output '") + model->outputs[i].name + "' has a shape that depends on the data, which this engine does not serve");
+    if (!same)
+      fail(VERGE_UNIMPLEMENTED,
+           std::string("output '") + model->outputs[i].name + "' has a shape that depends on the data, which this engine does not serve");
   }
 }
 
@@ -244,7 +256,9 @@ std::string verge_instance::probe(int64_t batch, bool accelerated) {
       const auto* bytes = static_cast<const unsigned char*>(out[i].data);
       bool touched = out[i].byte_size == 0;
       for (uint64_t k = 0; k < out[i].byte_size && !touched; ++k) touched = bytes[k] != kUntouched;
-      if (!touched) return std::string("output '") + model->outputs[i].name + "' has a size that LiteRT decides while it runs, which this engine does not serve; convert with fixed shapes";
+      if (!touched)
+        return std::string("output '") + model->outputs[i].name +
+               "' has a size that LiteRT decides while it runs, which this engine does not serve; convert with fixed shapes";
     }
   } catch (const verge_plugin::Error& e) {
     return e.message;
@@ -254,8 +268,8 @@ std::string verge_instance::probe(int64_t batch, bool accelerated) {
 
 void verge_instance::run(const verge_tensor* inputs, uint32_t input_count, verge_tensor* outputs, uint32_t output_count) {
   if (input_count != model->inputs.size() || output_count != model->outputs.size())
-    invalid("the model has " + std::to_string(model->inputs.size()) + " inputs and " + std::to_string(model->outputs.size()) + " outputs, " +
-            std::to_string(input_count) + " and " + std::to_string(output_count) + " were passed");
+    invalid("the model has " + std::to_string(model->inputs.size()) + " inputs and " + std::to_string(model->outputs.size()) +
+            " outputs, " + std::to_string(input_count) + " and " + std::to_string(output_count) + " were passed");
   for (uint32_t i = 0; i < input_count; ++i) verge_plugin::check_input(inputs[i], model->inputs[i]);
   int64_t batch = -1;
   const size_t f = choose(inputs, batch);
@@ -294,8 +308,8 @@ void verge_instance::run(const verge_tensor* inputs, uint32_t input_count, verge
   }
 
   const auto& api = model->engine->api;
-  const int status = api.RunCompiledModel(compiled[f]->handle(), model->files[f]->signature, input_count, set.input_buffers.data(), output_count,
-                                          set.output_buffers.data());
+  const int status = api.RunCompiledModel(compiled[f]->handle(), model->files[f]->signature, input_count, set.input_buffers.data(),
+                                          output_count, set.output_buffers.data());
   if (status != kLrtOk) {
     set.shaped = false;
     compiled[f]->fail(VERGE_INTERNAL, "LiteRT failed to run the model", status);
@@ -341,5 +355,6 @@ void verge_instance::preferred_buffer(bool is_output, uint32_t index, int64_t ba
   out->space = {VERGE_SPACE_HOST, 0};
   out->alignment = verge::litert::kLrtAlignment;
   // Room for what XNNPACK may read past the end.
-  out->bytes = count < 0 ? 0 : static_cast<uint64_t>(count) * verge_plugin::dtype_size(info.dtype) + (is_output ? 0 : verge::litert::kLrtReadPast);
+  out->bytes =
+      count < 0 ? 0 : static_cast<uint64_t>(count) * verge_plugin::dtype_size(info.dtype) + (is_output ? 0 : verge::litert::kLrtReadPast);
 }

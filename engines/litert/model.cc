@@ -1,5 +1,3 @@
-#include "instance.h"
-
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -9,6 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "instance.h"
+
 namespace verge::litert {
 
 using verge_plugin::fail;
@@ -17,7 +17,7 @@ using verge_plugin::invalid;
 MappedFile::MappedFile(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail(errno == ENOENT || errno == ENOTDIR ? VERGE_NOT_FOUND : VERGE_PERMISSION_DENIED, path + ": " + std::strerror(errno));
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     close(fd);
     invalid(path + ": is not a regular file");
@@ -50,7 +50,8 @@ Compiled::Compiled(const LrtApi& api, LrtEnvironment environment, LrtModel model
   api.SetOptionsHardwareAccelerators(options, kLrtCpu);
   auto add = [&](const char* identifier, const std::string& text) {
     LrtOpaqueOptions opaque = nullptr;
-    if (api.CreateOpaqueOptions(identifier, strdup(text.c_str()), std::free, &opaque) == kLrtOk && api.AddOpaqueOptions(options, opaque) != kLrtOk)
+    if (api.CreateOpaqueOptions(identifier, strdup(text.c_str()), std::free, &opaque) == kLrtOk &&
+        api.AddOpaqueOptions(options, opaque) != kLrtOk)
       api.DestroyOpaqueOptions(opaque);
   };
   add("xnnpack", "num_threads = " + std::to_string(placement.threads) + "\n");
@@ -232,7 +233,8 @@ void verge_model::fix_batches(bool stated) {
                     "' has a leading dimension of " + (t.shape.empty() ? "none" : std::to_string(t.shape[0])));
         }
       }
-      if (!fixed_batches.empty() && fixed_batches.back() == file->batch) invalid(file->path + ": a second file of batch size " + std::to_string(file->batch));
+      if (!fixed_batches.empty() && fixed_batches.back() == file->batch)
+        invalid(file->path + ": a second file of batch size " + std::to_string(file->batch));
       fixed_batches.push_back(file->batch);
     }
   }
@@ -278,10 +280,12 @@ void verge_model::prove(bool accelerated, const Compile& compile) {
     if (std::string wrong = probe({batch}); !wrong.empty()) fail(VERGE_UNIMPLEMENTED, files[0]->path + ": " + wrong);
 }
 
-verge_model::verge_model(verge::litert::Engine* owner, const verge_artifact& artifact, const verge_plugin::Placement& placement) : engine(owner) {
+verge_model::verge_model(verge::litert::Engine* owner, const verge_artifact& artifact, const verge_plugin::Placement& placement)
+    : engine(owner) {
   if (std::string_view(artifact.format) != "tflite") invalid("format '" + std::string(artifact.format) + "' is not read; known: tflite");
   for (uint32_t i = 0; i < artifact.count; ++i) {
-    if (artifact.count > 1 && artifact.files[i].batch == 0) invalid(std::string(artifact.files[i].path) + ": one of several files has no batch size");
+    if (artifact.count > 1 && artifact.files[i].batch == 0)
+      invalid(std::string(artifact.files[i].path) + ": one of several files has no batch size");
     read_file(artifact.files[i], artifact.signature);
   }
   std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) { return a->batch < b->batch; });

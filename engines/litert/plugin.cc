@@ -101,8 +101,8 @@ verge_code query_device(verge_engine*, void (*sink)(void*, const char*, const ch
   });
 }
 
-verge_code model_load(verge_engine* engine, const verge_artifact* artifact, const verge_options* load_options, const verge_placement* placement,
-                      verge_model*, verge_model** out, verge_status* status) {
+verge_code model_load(verge_engine* engine, const verge_artifact* artifact, const verge_options* load_options,
+                      const verge_placement* placement, verge_model*, verge_model** out, verge_status* status) {
   return guard(status, [&] {
     verge_plugin::check_artifact(artifact);
     verge_plugin::Options options(load_options);
@@ -118,13 +118,13 @@ verge_code instance_create(verge_model* model, const verge_placement* placement,
   return guard(status, [&] { *out = new verge_instance(model, verge_plugin::Placement(placement)); });
 }
 
-verge_code instance_preferred_buffer(verge_instance* instance, int32_t is_output, uint32_t index, int64_t batch, verge_buffer_preference* out,
-                                     verge_status* status) {
+verge_code instance_preferred_buffer(verge_instance* instance, int32_t is_output, uint32_t index, int64_t batch,
+                                     verge_buffer_preference* out, verge_status* status) {
   return guard(status, [&] { instance->preferred_buffer(is_output != 0, index, batch, out); });
 }
 
-verge_code instance_run(verge_instance* instance, const verge_tensor* inputs, uint32_t input_count, verge_tensor* outputs, uint32_t output_count,
-                        verge_status* status) {
+verge_code instance_run(verge_instance* instance, const verge_tensor* inputs, uint32_t input_count, verge_tensor* outputs,
+                        uint32_t output_count, verge_status* status) {
   return guard(status, [&] { instance->run(inputs, input_count, outputs, output_count); });
 }
 

@@ -39,14 +39,18 @@ enum Op : int32_t {
 };
 
 // LiteRT's library brings these custom operators; any other needs code that is not there.
-constexpr std::string_view kKnownCustom[] = {"TFLite_Detection_PostProcess", "NumericVerify", "Mfcc", "AudioSpectrogram", "Convolution2DTransposeBias",
-                                             "MaxPoolingWithArgmax2D", "MaxUnpooling2D"};
+constexpr std::string_view kKnownCustom[] = {"TFLite_Detection_PostProcess", "NumericVerify",          "Mfcc",          "AudioSpectrogram",
+                                             "Convolution2DTransposeBias",   "MaxPoolingWithArgmax2D", "MaxUnpooling2D"};
 
 constexpr char kWayOut[] = "; bring the SavedModel and let `verge build` convert it";
 
+// What one operator may read and write of the graph's own tensors at the file's sizes.
+constexpr int64_t kMaxWorkingBytes = int64_t{1} << 30;
+
 std::string at(const SubgraphDef& graph, size_t op) {
   const OperatorDef& def = graph.operators[op];
-  return "operator " + std::to_string(op) + " (" + (def.code == kCustom ? std::string(def.custom.substr(0, 64)) : operator_name(def.code)) + ")";
+  return "operator " + std::to_string(op) + " (" + (def.code == kCustom ? std::string(def.custom.substr(0, 64)) : operator_name(def.code)) +
+         ")";
 }
 
 // Elements of a shape; -1 where a dimension is negative or the product passes 2^40.
@@ -116,7 +120,8 @@ std::string check_tensor(const TensorDef& t) {
       if (t.quantized_dimension < 0 || static_cast<size_t>(t.quantized_dimension) >= t.shape.size())
         return "is quantised along dimension " + std::to_string(t.quantized_dimension) + ", which it does not have";
       if (static_cast<int64_t>(n) != t.shape[static_cast<size_t>(t.quantized_dimension)])
-        return "has " + std::to_string(n) + " scales for " + std::to_string(t.shape[static_cast<size_t>(t.quantized_dimension)]) + " channels";
+        return "has " + std::to_string(n) + " scales for " + std::to_string(t.shape[static_cast<size_t>(t.quantized_dimension)]) +
+               " channels";
     }
     if (zeros > 1 && zeros != n) return "has " + std::to_string(zeros) + " zero points for " + std::to_string(n) + " scales";
     for (uint32_t i = 0; i < n; ++i) {
@@ -151,7 +156,8 @@ std::string check_order(const SubgraphDef& graph) {
       return "has " + at(graph, i) + " that reads tensor " + std::to_string(t) + " before it is written";
     }
     for (int32_t t : graph.operators[i].outputs) {
-      if (ready[static_cast<size_t>(t)]) return "has " + at(graph, i) + " that writes tensor " + std::to_string(t) + ", which has a value already";
+      if (ready[static_cast<size_t>(t)])
+        return "has " + at(graph, i) + " that writes tensor " + std::to_string(t) + ", which has a value already";
       ready[static_cast<size_t>(t)] = 1;
     }
   }
@@ -163,7 +169,8 @@ std::string check_order(const SubgraphDef& graph) {
 // The subgraphs an operator calls; -1 for those it does not.
 std::array<int64_t, 2> called(const OperatorDef& op) {
   switch (op.code) {
-    case kIf: case kWhile: return {op.options ? op.options.scalar<int32_t>(0) : 0, op.options ? op.options.scalar<int32_t>(1) : 0};
+    case kIf:
+    case kWhile: return {op.options ? op.options.scalar<int32_t>(0) : 0, op.options ? op.options.scalar<int32_t>(1) : 0};
     case kCall: return {op.options ? static_cast<int64_t>(op.options.scalar<uint32_t>(0)) : 0, -1};
     case kCallOnce: return {op.options ? op.options.scalar<int32_t>(0) : 0, -1};
     case kStablehloWhile: return {op.options2 ? op.options2.scalar<int32_t>(0) : 0, op.options2 ? op.options2.scalar<int32_t>(1) : 0};
@@ -173,12 +180,16 @@ std::array<int64_t, 2> called(const OperatorDef& op) {
 }
 
 // Whether the index inputs of an operator are one number (or two, for padding) for each dimension.
+// clang-format off
 bool describes_shape(int32_t code) {
   switch (code) {
-    case 22: case 34: case 37: case 38: case 39: case 45: case 60: case 65: case 67: case 69: case 94: case 100: case 130: case 141: return true;
+    case 22: case 34: case 37: case 38: case 39: case 45: case 60: case 65: case 67: case 69: case 94:
+    case 100: case 130: case 141:
+      return true;
     default: return false;
   }
 }
+// clang-format on
 
 std::string check_forms(const TfliteFile& model, size_t index) {
   const SubgraphDef& graph = model.subgraphs[index];
@@ -191,7 +202,8 @@ std::string check_forms(const TfliteFile& model, size_t index) {
       return "has " + at(graph, i) + " with " + std::to_string(ins) + " inputs and " + std::to_string(outs) + " outputs";
     for (size_t k = 0; k < ins; ++k) {
       if (op.inputs[k] < 0) {
-        if (k < form.least_inputs) return "has " + at(graph, i) + " without its input " + std::to_string(k);
+        if (k < form.least_inputs || !takes_optional_inputs(op.code))
+          return "has " + at(graph, i) + " without its input " + std::to_string(k);
         continue;
       }
       const TensorDef& t = graph.tensors[static_cast<size_t>(op.inputs[k])];
@@ -203,15 +215,38 @@ std::string check_forms(const TfliteFile& model, size_t index) {
     const auto same_shape = [&](size_t in, size_t out) {
       return graph.tensors[static_cast<size_t>(op.inputs[in])].shape == graph.tensors[static_cast<size_t>(op.outputs[out])].shape;
     };
+    // Sizes a file only claims would be allocated, and computed on.
+    int64_t working = 0;
+    for (const auto* list : {&op.inputs, &op.outputs}) {
+      for (int32_t t : *list) {
+        if (t < 0) continue;
+        const TensorDef& tensor = graph.tensors[static_cast<size_t>(t)];
+        if (!tensor.constant) working += elements(tensor.shape) * type_bits(tensor.type) / 8;
+      }
+    }
+    if (working > kMaxWorkingBytes) return "has " + at(graph, i) + " that works on " + std::to_string(working) + " bytes at once";
     if (op.code == kDequantize && !same_shape(0, 0)) return "has " + at(graph, i) + " that changes the shape";
+    if (const OperatorOptions expected = operator_options(op.code); expected.type != 0) {
+      if (op.options_type != expected.type || !op.options) return "has " + at(graph, i) + " without its options";
+      for (uint32_t field = 0; field < 32; ++field) {
+        if (!(expected.positive_fields >> field & 1)) continue;
+        const int32_t value = op.options.scalar<int32_t>(field, expected.defaults_to_one >> field & 1);
+        if (value < 1 || value > (1 << 20)) return "has " + at(graph, i) + " with a stride, size or count of " + std::to_string(value);
+      }
+    }
     const auto option = [&](uint32_t field) { return op.options ? op.options.scalar<int32_t>(field) : 0; };
-    if (op.code == kSplit && option(0) != static_cast<int64_t>(outs)) return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " splits";
-    if (op.code == kSplitV && option(0) != static_cast<int64_t>(outs)) return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " splits";
-    if (op.code == kUnpack && option(0) != static_cast<int64_t>(outs)) return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " parts";
-    if (op.code == kPack && option(0) != static_cast<int64_t>(ins)) return "has " + at(graph, i) + " with " + std::to_string(ins) + " inputs for " + std::to_string(option(0)) + " parts";
+    if (op.code == kSplit && option(0) != static_cast<int64_t>(outs))
+      return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " splits";
+    if (op.code == kSplitV && option(0) != static_cast<int64_t>(outs))
+      return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " splits";
+    if (op.code == kUnpack && option(0) != static_cast<int64_t>(outs))
+      return "has " + at(graph, i) + " with " + std::to_string(outs) + " outputs for " + std::to_string(option(0)) + " parts";
+    if (op.code == kPack && option(0) != static_cast<int64_t>(ins))
+      return "has " + at(graph, i) + " with " + std::to_string(ins) + " inputs for " + std::to_string(option(0)) + " parts";
     for (int64_t target : called(op)) {
       if (target == -1) continue;
-      if (target < 0 || target >= static_cast<int64_t>(model.subgraphs.size())) return "has " + at(graph, i) + " that calls subgraph " + std::to_string(target);
+      if (target < 0 || target >= static_cast<int64_t>(model.subgraphs.size()))
+        return "has " + at(graph, i) + " that calls subgraph " + std::to_string(target);
     }
   }
   return {};
@@ -275,21 +310,28 @@ Precision executed_precision(const TfliteFile& model) {
   for (const SubgraphDef& graph : model.subgraphs) {
     for (const OperatorDef& op : graph.operators) {
       size_t weights = 0;
+      // clang-format off
       switch (op.code) {
         case kConv2d: case kDepthwiseConv2d: case kFullyConnected: case kConv3d: case kBatchMatmul: case kLstm: case kRnn: case kSvdf:
         case kSequenceRnn: case kSequenceLstm: case kBidirectionalRnn: case kBidirectionalLstm: weights = 1; break;
         case kTransposeConv: case kConv3dTranspose: weights = 1; break;
         case kDequantize:
-          if (!op.inputs.empty() && op.inputs[0] >= 0 && graph.tensors[static_cast<size_t>(op.inputs[0])].type == kFloat16) f16_weights = true;
+          // Its one input is there: the file has been checked.
+          f16_weights = f16_weights || graph.tensors[static_cast<size_t>(op.inputs[0])].type == kFloat16;
           continue;
         default: continue;
       }
+      // clang-format on
       const size_t data = op.code == kTransposeConv || op.code == kConv3dTranspose ? 2 : 0;
       if (op.inputs.size() <= std::max(weights, data) || op.inputs[data] < 0 || op.inputs[weights] < 0) continue;
-      const int8_t x = graph.tensors[static_cast<size_t>(op.inputs[data])].type, w = graph.tensors[static_cast<size_t>(op.inputs[weights])].type;
-      if (x == kFloat32 && w == kFloat32) ++floating;
-      else if (x == kFloat32) ++hybrid;
-      else ++integer;
+      const int8_t x = graph.tensors[static_cast<size_t>(op.inputs[data])].type,
+                   w = graph.tensors[static_cast<size_t>(op.inputs[weights])].type;
+      if (x == kFloat32 && w == kFloat32)
+        ++floating;
+      else if (x == kFloat32)
+        ++hybrid;
+      else
+        ++integer;
     }
   }
   const int total = integer + floating + hybrid;
@@ -297,14 +339,17 @@ Precision executed_precision(const TfliteFile& model) {
   if (total == 0) {
     for (const SubgraphDef& graph : model.subgraphs)
       for (const TensorDef& t : graph.tensors)
-        if (t.type == kFloat32 || t.type == kFloat16) return {"f32", "the file has no convolution or matrix product; its arithmetic is on float tensors"};
+        if (t.type == kFloat32 || t.type == kFloat16)
+          return {"f32", "the file has no convolution or matrix product; its arithmetic is on float tensors"};
     return {"int8", "the file has no convolution or matrix product; its arithmetic is on integer tensors"};
   }
   if (integer == total) return {"int8", "all" + of + "have quantised integer inputs and weights"};
   if (floating == total)
-    return {"f32", "all" + of + "are on float tensors, which XNNPACK computes in binary32" + (f16_weights ? "; the weights are stored as float16" : "")};
-  return {"mixed", "of " + std::to_string(total) + " convolutions and matrix products in the file " + std::to_string(integer) + " have quantised inputs and weights, " +
-                       std::to_string(hybrid) + " integer weights with inputs quantised on the fly, " + std::to_string(floating) + " are float"};
+    return {"f32", "all" + of + "are on float tensors, which XNNPACK computes in binary32" +
+                       (f16_weights ? "; the weights are stored as float16" : "")};
+  return {"mixed", "of " + std::to_string(total) + " convolutions and matrix products in the file " + std::to_string(integer) +
+                       " have quantised inputs and weights, " + std::to_string(hybrid) +
+                       " integer weights with inputs quantised on the fly, " + std::to_string(floating) + " are float"};
 }
 
 }  // namespace verge::litert

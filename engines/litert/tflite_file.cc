@@ -8,10 +8,14 @@ namespace {
 constexpr uint32_t kMaxRank = 8;
 constexpr int32_t kCustomCode = 32;
 
-const char* const kTypeNames[] = {"float32", "float16", "int32",      "uint8",  "int64",    "string",  "bool",   "int16",    "complex64", "int8",          "float64",    "complex128",
-                                  "uint64",  "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4", "float8_e4m3fn", "float8_e5m2"};
+// clang-format off
+const char* const kTypeNames[] = {
+    "float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64", "complex128", "uint64",
+    "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4", "float8_e4m3fn", "float8_e5m2"};
+// clang-format on
 
 // In the schema's order.
+// clang-format off
 const char* const kOperatorNames[] = {
     "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "DEQUANTIZE", "EMBEDDING_LOOKUP", "FLOOR",
     "FULLY_CONNECTED", "HASHTABLE_LOOKUP", "L2_NORMALIZATION", "L2_POOL_2D", "LOCAL_RESPONSE_NORMALIZATION", "LOGISTIC", "LSH_PROJECTION",
@@ -20,16 +24,19 @@ const char* const kOperatorNames[] = {
     "BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND", "TRANSPOSE", "MEAN", "SUB", "DIV", "SQUEEZE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "STRIDED_SLICE",
     "BIDIRECTIONAL_SEQUENCE_RNN", "EXP", "TOPK_V2", "SPLIT", "LOG_SOFTMAX", "DELEGATE", "BIDIRECTIONAL_SEQUENCE_LSTM", "CAST", "PRELU",
     "MAXIMUM", "ARG_MAX", "MINIMUM", "LESS", "NEG", "PADV2", "GREATER", "GREATER_EQUAL", "LESS_EQUAL", "SELECT", "SLICE", "SIN",
-    "TRANSPOSE_CONV", "SPARSE_TO_DENSE", "TILE", "EXPAND_DIMS", "EQUAL", "NOT_EQUAL", "LOG", "SUM", "SQRT", "RSQRT", "SHAPE", "POW", "ARG_MIN",
+    "TRANSPOSE_CONV", "SPARSE_TO_DENSE", "TILE", "EXPAND_DIMS", "EQUAL", "NOT_EQUAL", "LOG", "SUM", "SQRT", "RSQRT", "SHAPE",
+    "POW", "ARG_MIN",
     "FAKE_QUANT", "REDUCE_PROD", "REDUCE_MAX", "PACK", "LOGICAL_OR", "ONE_HOT", "LOGICAL_AND", "LOGICAL_NOT", "UNPACK", "REDUCE_MIN",
     "FLOOR_DIV", "REDUCE_ANY", "SQUARE", "ZEROS_LIKE", "FILL", "FLOOR_MOD", "RANGE", "RESIZE_NEAREST_NEIGHBOR", "LEAKY_RELU",
-    "SQUARED_DIFFERENCE", "MIRROR_PAD", "ABS", "SPLIT_V", "UNIQUE", "CEIL", "REVERSE_V2", "ADD_N", "GATHER_ND", "COS", "WHERE", "RANK", "ELU",
+    "SQUARED_DIFFERENCE", "MIRROR_PAD", "ABS", "SPLIT_V", "UNIQUE", "CEIL", "REVERSE_V2", "ADD_N", "GATHER_ND", "COS", "WHERE",
+    "RANK", "ELU",
     "REVERSE_SEQUENCE", "MATRIX_DIAG", "QUANTIZE", "MATRIX_SET_DIAG", "ROUND", "HARD_SWISH", "IF", "WHILE", "NON_MAX_SUPPRESSION_V4",
     "NON_MAX_SUPPRESSION_V5", "SCATTER_ND", "SELECT_V2", "DENSIFY", "SEGMENT_SUM", "BATCH_MATMUL", "PLACEHOLDER", "CUMSUM", "CALL_ONCE",
     "BROADCAST_TO", "RFFT2D", "CONV_3D", "IMAG", "REAL", "COMPLEX_ABS", "HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE",
     "REDUCE_ALL", "CONV_3D_TRANSPOSE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "BROADCAST_ARGS", "RANDOM_STANDARD_NORMAL",
     "BUCKETIZE", "RANDOM_UNIFORM", "MULTINOMIAL", "GELU", "DYNAMIC_UPDATE_SLICE", "RELU_0_TO_1", "UNSORTED_SEGMENT_PROD",
     "UNSORTED_SEGMENT_MAX", "UNSORTED_SEGMENT_SUM", "ATAN2", "UNSORTED_SEGMENT_MIN", "SIGN", "BITCAST", "BITWISE_XOR", "RIGHT_SHIFT"};
+// clang-format on
 
 class Parser {
  public:
@@ -38,7 +45,8 @@ class Parser {
   }
 
   std::string run() {
-    if (file_->size() < 16 || std::memcmp(file_->data() + 4, "TFL3", 4) != 0) return "is not a TFLite file (its identifier TFL3 is missing)";
+    if (file_->size() < 16 || std::memcmp(file_->data() + 4, "TFL3", 4) != 0)
+      return "is not a TFLite file (its identifier TFL3 is missing)";
     const FlatTable model = FlatTable::root(file_);
     if (!model) return "is damaged: its root table is outside the file";
     if (const uint32_t version = model.scalar<uint32_t>(0); version != 3 && !file_->broken())
@@ -60,7 +68,8 @@ class Parser {
     const FlatVector metadata = model.vector(6, 4);
     for (uint32_t i = 0; metadata && i < metadata.size(); ++i) {
       const FlatTable entry = FlatTable::element(metadata, i);
-      if (!entry || !spend(1) || !entry.vector(0, 1) || !buffer_ok(entry.scalar<uint32_t>(1))) return "is damaged: metadata entry " + std::to_string(i);
+      if (!entry || !spend(1) || !entry.vector(0, 1) || !buffer_ok(entry.scalar<uint32_t>(1)))
+        return "is damaged: metadata entry " + std::to_string(i);
     }
     if (file_->broken()) return "is damaged: an offset points outside the file";
     return {};
@@ -116,7 +125,8 @@ class Parser {
     if (!ints(table.vector(1, 4), out.inputs) || !ints(table.vector(2, 4), out.outputs)) return "has inputs or outputs outside the file";
     for (const auto* list : {&out.inputs, &out.outputs})
       for (int32_t i : *list)
-        if (i < 0 || static_cast<uint32_t>(i) >= tensor_count) return "names input or output tensor " + std::to_string(i) + " of " + std::to_string(tensor_count);
+        if (i < 0 || static_cast<uint32_t>(i) >= tensor_count)
+          return "names input or output tensor " + std::to_string(i) + " of " + std::to_string(tensor_count);
     for (uint32_t i = 0; i < tensor_count; ++i) {
       const FlatTable entry = FlatTable::element(tensors, i);
       out.tensors.emplace_back();
@@ -127,7 +137,8 @@ class Parser {
       const FlatTable entry = FlatTable::element(operators, i);
       out.operators.emplace_back();
       if (!entry || !spend(8)) return "has operator " + std::to_string(i) + " outside the file";
-      if (std::string wrong = op(entry, tensor_count, out.operators.back()); !wrong.empty()) return "has operator " + std::to_string(i) + " " + wrong;
+      if (std::string wrong = op(entry, tensor_count, out.operators.back()); !wrong.empty())
+        return "has operator " + std::to_string(i) + " " + wrong;
     }
     return {};
   }
@@ -178,7 +189,8 @@ class Parser {
     out.options2 = table.table(12);
     if (const FlatVector v = table.vector(8, 4)) out.has_intermediates = v.size() > 0;
     const FlatVector mutating = table.vector(7, 1);
-    for (uint32_t i = 0; mutating && i < mutating.size() && spend(1); ++i) out.mutates_variables = out.mutates_variables || mutating.at<uint8_t>(i) != 0;
+    for (uint32_t i = 0; mutating && i < mutating.size() && spend(1); ++i)
+      out.mutates_variables = out.mutates_variables || mutating.at<uint8_t>(i) != 0;
     return file_->broken() ? "that is outside the file" : std::string();
   }
 
@@ -191,7 +203,8 @@ class Parser {
       s.subgraph = table.scalar<uint32_t>(4);
       if (s.subgraph >= out_.subgraphs.size()) return "signature '" + s.key + "' names subgraph " + std::to_string(s.subgraph);
       const SubgraphDef& graph = out_.subgraphs[s.subgraph];
-      if (!names(table.vector(0, 4), graph, graph.inputs, s.input_names) || !names(table.vector(1, 4), graph, graph.outputs, s.output_names))
+      if (!names(table.vector(0, 4), graph, graph.inputs, s.input_names) ||
+          !names(table.vector(1, 4), graph, graph.outputs, s.output_names))
         return "signature '" + s.key + "' does not match the inputs and outputs of its subgraph";
       out_.signatures.push_back(std::move(s));
     }
@@ -231,6 +244,7 @@ class Parser {
 
 }  // namespace
 
+// clang-format off
 int type_bits(int8_t type) {
   switch (type) {
     case kFloat32: case kInt32: case kUint32: return 32;
@@ -243,6 +257,7 @@ int type_bits(int8_t type) {
     default: return 0;
   }
 }
+// clang-format on
 
 const char* type_name(int8_t type) { return type >= 0 && type < static_cast<int8_t>(std::size(kTypeNames)) ? kTypeNames[type] : "unknown"; }
 

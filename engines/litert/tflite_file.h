@@ -89,7 +89,8 @@ struct TfliteFile {
   uint64_t weight_bytes = 0;
 };
 
-// Reads the structure into a fresh `out`; the views point into `data`. Returns what is wrong, or an empty string. Fills every index and bounds-checks it.
+// Reads the structure into a fresh `out`; the views point into `data`. Returns what is wrong, or an empty string. Fills every index and
+// bounds-checks it.
 std::string parse_tflite(const uint8_t* data, size_t size, TfliteFile& out);
 
 // Why LiteRT must not be given this file: operators it does not have, or a graph that does not hold together. Empty: none.

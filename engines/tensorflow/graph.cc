@@ -6,22 +6,26 @@
 namespace verge::tensorflow {
 namespace {
 
+// clang-format off
 // Operators that open files, run foreign code, load libraries or talk to the network, wherever they stand.
 constexpr std::string_view kRefused[] = {
     "ReadFile", "WriteFile", "MatchingFiles", "DeleteFile", "CopyFile", "FileSystemSetConfiguration",
     "PyFunc", "PyFuncStateless", "EagerPyFunc", "TRTEngineOp", "CreateTRTResourceHandle", "InitializeTRTResource",
     "InitializeTableFromTextFile", "InitializeTableFromTextFileV2", "LoadAndRemapMatrix", "GenerateVocabRemapping",
     "ReaderRead", "ReaderReadV2", "ReaderReadUpTo", "ReaderReadUpToV2", "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3",
-    "RpcClient", "RpcCall", "RpcServer", "TryRpc", "Rpc", "RemoteCall", "RemoteFusedGraphExecute", "LMDBReader", "LMDBDataset", "CompileAndRunLibrary"};
+    "RpcClient", "RpcCall", "RpcServer", "TryRpc", "Rpc", "RemoteCall", "RemoteFusedGraphExecute", "LMDBReader", "LMDBDataset"};
 // The same by a part of their names: readers, data sets on files, summary writers, data services.
-constexpr std::string_view kRefusedParts[] = {"FileDataset", "TextLine", "TFRecord", "FixedLengthRecord", "WholeFileReader", "SqlDataset", "SaveDataset", "LoadDataset",
-                                              "SnapshotDataset", "CacheDataset", "DataService", "SummaryWriter", "SummaryFileWriter", "SummaryDbWriter", "LoadLibrary",
-                                              "Bigtable"};
+constexpr std::string_view kRefusedParts[] = {
+    "FileDataset", "TextLine", "TFRecord", "FixedLengthRecord", "WholeFileReader", "SqlDataset", "SaveDataset", "LoadDataset",
+    "SnapshotDataset", "CacheDataset", "DataService", "SummaryWriter", "SummaryFileWriter", "SummaryDbWriter", "LoadLibrary", "Bigtable"};
 constexpr std::string_view kSaving[] = {"SaveV2", "Save", "SaveSlices", "MergeV2Checkpoints", "ShardedFilename", "ShardedFilespec"};
 constexpr std::string_view kRestoring[] = {"RestoreV2", "Restore", "RestoreSlice"};
-constexpr std::string_view kStoring[] = {"Assign", "Insert", "Enqueue", "StackPush", "Stage", "OrderedMapStage", "MapStage", "ScatterUpdate", "Barrier"};
-constexpr std::string_view kProducts[] = {"Conv2D", "Conv3D", "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "DepthwiseConv2dNative", "Conv2DBackpropInput",
-                                          "Einsum", "_FusedMatMul", "_FusedConv2D", "Conv"};
+// Parts of the names of operators that store tensors past a run.
+constexpr std::string_view kStoring[] = {"Assign", "Insert", "Enqueue", "StackPush", "Stage", "ScatterUpdate", "Barrier"};
+constexpr std::string_view kProducts[] = {
+    "Conv2D", "Conv3D", "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "DepthwiseConv2dNative", "Conv2DBackpropInput",
+    "Einsum", "_FusedMatMul", "_FusedConv2D", "Conv"};
+// clang-format on
 
 template <size_t N>
 bool one_of(std::string_view op, const std::string_view (&list)[N]) {
@@ -109,7 +113,8 @@ void Graph::read(std::string_view graph_def) {
 }
 
 bool Graph::has_variables() const {
-  return std::any_of(nodes_.begin(), nodes_.end(), [](const Node& n) { return n.op == "VarHandleOp" || n.op == "VariableV2" || n.op == "Variable"; });
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [](const Node& n) { return n.op == "VarHandleOp" || n.op == "VariableV2" || n.op == "Variable"; });
 }
 
 Reach Graph::reach(const std::vector<std::string_view>& from) const {
@@ -160,7 +165,8 @@ std::string Graph::refused(const std::vector<std::string_view>& served, const st
   std::string_view op = denied(nodes_);
   for (auto it = functions_.begin(); op.empty() && it != functions_.end(); ++it) op = denied(it->second);
   if (!op.empty())
-    return "has the operator " + std::string(op.substr(0, 64)) + ", which reaches for files, foreign code or the network and is not run; save the model without it";
+    return "has the operator " + std::string(op.substr(0, 64)) +
+           ", which reaches for files, foreign code or the network and is not run; save the model without it";
   const Reach serving = reach(served);
   if (serving.saves || serving.restores)
     return std::string("has a signature that reaches a ") + (serving.saves ? "SaveV2" : "RestoreV2") + " operator, which " +

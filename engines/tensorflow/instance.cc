@@ -26,7 +26,8 @@ void keep_memory(void*, size_t, void*) {}
 
 }  // namespace
 
-verge_instance::verge_instance(verge_model* owner, const verge_plugin::Placement& placement) : model(owner), session(owner->session(placement)) {
+verge_instance::verge_instance(verge_model* owner, const verge_plugin::Placement& placement)
+    : model(owner), session(owner->session(placement)) {
   for (const auto& t : model->signature->inputs) {
     inputs.emplace_back().port = session->output(t.tensor);
     input_ports_.push_back(inputs.back().port);
@@ -95,7 +96,8 @@ void verge_instance::give(size_t index, TF_Tensor* tensor, verge_tensor& out, co
   Output& output = outputs[index];
   out.dtype = verge::tensorflow::dtype_of(api.TF_TensorType(tensor));
   out.rank = api.TF_NumDims(tensor);
-  if (out.rank > VERGE_MAX_RANK) fail(VERGE_UNIMPLEMENTED, std::string("output '") + model->outputs[index].name + "' has more than 8 dimensions");
+  if (out.rank > VERGE_MAX_RANK)
+    fail(VERGE_UNIMPLEMENTED, std::string("output '") + model->outputs[index].name + "' has more than 8 dimensions");
   int64_t count = 1;
   for (int d = 0; d < out.rank; ++d) count *= out.dims[d] = api.TF_Dim(tensor, d);
   out.has_strides = 0;
@@ -141,8 +143,8 @@ void verge_instance::give(size_t index, TF_Tensor* tensor, verge_tensor& out, co
 
 void verge_instance::run(const verge_tensor* in, uint32_t input_count, verge_tensor* out, uint32_t output_count) {
   if (input_count != inputs.size() || output_count != outputs.size())
-    invalid("the model has " + std::to_string(inputs.size()) + " inputs and " + std::to_string(outputs.size()) + " outputs, " + std::to_string(input_count) +
-            " and " + std::to_string(output_count) + " were passed");
+    invalid("the model has " + std::to_string(inputs.size()) + " inputs and " + std::to_string(outputs.size()) + " outputs, " +
+            std::to_string(input_count) + " and " + std::to_string(output_count) + " were passed");
   const auto& api = model->engine->api;
   int64_t batch = -1;
   for (uint32_t i = 0; i < input_count; ++i) {
@@ -160,8 +162,8 @@ void verge_instance::run(const verge_tensor* in, uint32_t input_count, verge_ten
   }
   std::fill(output_tensors_.begin(), output_tensors_.end(), nullptr);
   TfStatus status(api);
-  api.TF_SessionRun(session->get(), nullptr, input_ports_.data(), input_tensors_.data(), static_cast<int>(input_count), output_ports_.data(), output_tensors_.data(),
-                    static_cast<int>(output_count), nullptr, 0, nullptr, status.get());
+  api.TF_SessionRun(session->get(), nullptr, input_ports_.data(), input_tensors_.data(), static_cast<int>(input_count),
+                    output_ports_.data(), output_tensors_.data(), static_cast<int>(output_count), nullptr, 0, nullptr, status.get());
   uint32_t given = 0;
   try {
     status.check("TensorFlow failed to run the model");

@@ -26,7 +26,7 @@ verge_code code_of(TF_Code code) {
 void read_graph_file(const std::string& path, SavedModel& out) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail(errno == ENOENT || errno == ENOTDIR ? VERGE_NOT_FOUND : VERGE_PERMISSION_DENIED, path + ": " + std::strerror(errno));
-  struct stat info {};
+  struct stat info{};
   void* data = MAP_FAILED;
   const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 && info.st_size <= kMaxGraphBytes;
   if (regular) data = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
@@ -71,9 +71,9 @@ std::string session_config(int threads) {
   put_varint(config, (1 << 3) | 2);
   put_varint(config, entry.size());
   config += entry;
-  put_field(config, 2, threads);                     // intra_op_parallelism_threads
+  put_field(config, 2, threads);                      // intra_op_parallelism_threads
   put_field(config, 5, threads == 1 ? -1 : threads);  // inter_op_parallelism_threads; negative: in the caller's thread
-  if (threads != 1) put_field(config, 9, 1);         // use_per_session_threads
+  if (threads != 1) put_field(config, 9, 1);          // use_per_session_threads
   return config;
 }
 
@@ -105,10 +105,12 @@ TF_Output Session::output(const std::string& tensor) const {
   int index = 0;
   if (colon != std::string::npos) {
     auto [end, error] = std::from_chars(tensor.data() + colon + 1, tensor.data() + tensor.size(), index);
-    if (error != std::errc() || end != tensor.data() + tensor.size() || index < 0) invalid("the signature names the tensor '" + tensor + "'");
+    if (error != std::errc() || end != tensor.data() + tensor.size() || index < 0)
+      invalid("the signature names the tensor '" + tensor + "'");
   }
   TF_Operation* operation = api_.TF_GraphOperationByName(graph_, name.c_str());
-  if (!operation || index >= api_.TF_OperationNumOutputs(operation)) invalid("the signature names the tensor '" + tensor + "', which the graph does not have");
+  if (!operation || index >= api_.TF_OperationNumOutputs(operation))
+    invalid("the signature names the tensor '" + tensor + "', which the graph does not have");
   return {operation, index};
 }
 
@@ -151,7 +153,8 @@ void verge_model::describe() {
       t.name = e.name.c_str();
       t.dtype = verge::tensorflow::dtype_of(e.dtype);
       if (t.dtype == VERGE_DTYPE_INVALID)
-        fail(VERGE_UNIMPLEMENTED, std::string(what) + " '" + e.name + "' is of type " + verge::tensorflow::tf_type_name(e.dtype) + ", which is not served");
+        fail(VERGE_UNIMPLEMENTED,
+             std::string(what) + " '" + e.name + "' is of type " + verge::tensorflow::tf_type_name(e.dtype) + ", which is not served");
       t.rank = e.unknown_rank ? -1 : static_cast<int32_t>(e.dims.size());
       for (int d = 0; d < t.rank; ++d) t.dims[d] = e.dims[static_cast<size_t>(d)];
       list.push_back(t);
@@ -202,7 +205,8 @@ void verge_model::describe_precision() {
     precision_source = "the graph has no convolution or matrix product; its arithmetic is of the types of its tensors";
     return;
   }
-  const std::pair<int, const char*> kNames[] = {{TF_FLOAT, "f32"}, {TF_HALF, "f16"}, {TF_BFLOAT16, "bf16"}, {TF_INT8, "int8"}, {TF_QINT8, "int8"}};
+  const std::pair<int, const char*> kNames[] = {
+      {TF_FLOAT, "f32"}, {TF_HALF, "f16"}, {TF_BFLOAT16, "bf16"}, {TF_INT8, "int8"}, {TF_QINT8, "int8"}};
   precision = "mixed";
   for (const auto& [type, name] : kNames)
     if (count(type) == total) precision = name;
@@ -211,12 +215,15 @@ void verge_model::describe_precision() {
     precision_source += std::string(type == parsed.product_types.begin()->first ? " " : ", ") + verge::tensorflow::tf_type_name(type);
 }
 
-verge_model::verge_model(verge::tensorflow::Engine* owner, const verge_artifact& artifact, const verge_plugin::Placement& placement) : engine(owner) {
-  if (std::string_view(artifact.format) != "saved_model") invalid("format '" + std::string(artifact.format) + "' is not read; known: saved_model");
+verge_model::verge_model(verge::tensorflow::Engine* owner, const verge_artifact& artifact, const verge_plugin::Placement& placement)
+    : engine(owner) {
+  if (std::string_view(artifact.format) != "saved_model")
+    invalid("format '" + std::string(artifact.format) + "' is not read; known: saved_model");
   if (artifact.count != 1) invalid("a saved_model artifact is one folder");
   folder = artifact.files[0].path;
   constexpr std::string_view kFile = "saved_model.pb";
-  if (folder.size() > kFile.size() && folder.ends_with(kFile) && folder[folder.size() - kFile.size() - 1] == '/') folder.resize(folder.size() - kFile.size() - 1);
+  if (folder.size() > kFile.size() && folder.ends_with(kFile) && folder[folder.size() - kFile.size() - 1] == '/')
+    folder.resize(folder.size() - kFile.size() - 1);
   verge::tensorflow::read_graph_file(folder + "/saved_model.pb", parsed);
   // TensorFlow loads a model without its values and fails when it runs.
   if (parsed.has_variables && access((folder + "/variables/variables.index").c_str(), R_OK) != 0)
@@ -229,7 +236,8 @@ verge_model::verge_model(verge::tensorflow::Engine* owner, const verge_artifact&
   }
   if (!signature && wanted.empty() && parsed.signatures.size() == 1) signature = &parsed.signatures[0];
   if (!signature) invalid(folder + ": has no signature '" + (wanted.empty() ? "serving_default" : wanted) + "'; it has: " + known);
-  if (!signature->unsupported.empty()) fail(VERGE_UNIMPLEMENTED, folder + ": signature '" + signature->key + "' cannot be served: " + signature->unsupported);
+  if (!signature->unsupported.empty())
+    fail(VERGE_UNIMPLEMENTED, folder + ": signature '" + signature->key + "' cannot be served: " + signature->unsupported);
   describe();
   describe_precision();
   first_placement_ = placement;
@@ -247,13 +255,16 @@ verge_model::verge_model(verge::tensorflow::Engine* owner, const verge_artifact&
   info.fixed_batches = fixed_batches.data();
   info.executed_precision = precision.c_str();
   info.executed_precision_source = precision_source.c_str();
-  struct stat variables {};
-  if (stat((folder + "/variables/variables.data-00000-of-00001").c_str(), &variables) == 0) info.weight_bytes = static_cast<uint64_t>(variables.st_size);
+  struct stat variables{};
+  if (stat((folder + "/variables/variables.data-00000-of-00001").c_str(), &variables) == 0)
+    info.weight_bytes = static_cast<uint64_t>(variables.st_size);
 }
 
 std::shared_ptr<verge::tensorflow::Session> verge_model::session(const verge_plugin::Placement& placement) {
   // One thread computes in the caller's, wherever that runs.
-  auto same = [&](const verge_plugin::Placement& p) { return p.threads == placement.threads && (p.threads == 1 || p.cores == placement.cores); };
+  auto same = [&](const verge_plugin::Placement& p) {
+    return p.threads == placement.threads && (p.threads == 1 || p.cores == placement.cores);
+  };
   std::lock_guard lock(mutex_);
   if (same(first_placement_)) return first_;
   for (Shared& s : others_) {

@@ -66,7 +66,8 @@ verge_code create(const verge_host_api* host, const verge_options* config, verge
     const std::string onednn = options.take("onednn", "on");
     options.refuse_rest("library.libtensorflow_cc.so.2, library.libtensorflow_framework.so.2, onednn");
     if (onednn != "on" && onednn != "off") invalid("setting 'onednn': 'on' or 'off' is expected, not '" + onednn + "'");
-    if (framework.empty() || library.empty()) invalid("the settings library.libtensorflow_cc.so.2 and library.libtensorflow_framework.so.2 are needed");
+    if (framework.empty() || library.empty())
+      invalid("the settings library.libtensorflow_cc.so.2 and library.libtensorflow_framework.so.2 are needed");
     // TensorFlow logs to standard error; a level that the user has set stays.
     setenv("TF_CPP_MIN_LOG_LEVEL", "3", 0);
     // Without it all sessions share the thread pool of the first one, of its size and on its cores.
@@ -76,7 +77,8 @@ verge_code create(const verge_host_api* host, const verge_options* config, verge
     const verge_plugin::Quiet quiet(host, {"WARNING: All log messages before absl", "I0000 ", "W0000 "});
     auto engine = std::make_unique<verge_engine>();
     const uint64_t before = resident_bytes();
-    if (std::string wrong = verge::tensorflow::load_tensorflow(framework, library, engine->api); !wrong.empty()) verge_plugin::fail(VERGE_UNAVAILABLE, wrong);
+    if (std::string wrong = verge::tensorflow::load_tensorflow(framework, library, engine->api); !wrong.empty())
+      verge_plugin::fail(VERGE_UNAVAILABLE, wrong);
     warm_up(engine->api);
     const uint64_t after = resident_bytes();
     engine->fixed_cost = after > before ? after - before : 0;
@@ -95,8 +97,8 @@ verge_code query_device(verge_engine*, void (*sink)(void*, const char*, const ch
   });
 }
 
-verge_code model_load(verge_engine* engine, const verge_artifact* artifact, const verge_options* load_options, const verge_placement* placement,
-                      verge_model*, verge_model** out, verge_status* status) {
+verge_code model_load(verge_engine* engine, const verge_artifact* artifact, const verge_options* load_options,
+                      const verge_placement* placement, verge_model*, verge_model** out, verge_status* status) {
   return guard(status, [&] {
     verge_plugin::check_artifact(artifact);
     verge_plugin::Options options(load_options);
@@ -112,13 +114,13 @@ verge_code instance_create(verge_model* model, const verge_placement* placement,
   return guard(status, [&] { *out = new verge_instance(model, verge_plugin::Placement(placement)); });
 }
 
-verge_code instance_preferred_buffer(verge_instance* instance, int32_t is_output, uint32_t index, int64_t batch, verge_buffer_preference* out,
-                                     verge_status* status) {
+verge_code instance_preferred_buffer(verge_instance* instance, int32_t is_output, uint32_t index, int64_t batch,
+                                     verge_buffer_preference* out, verge_status* status) {
   return guard(status, [&] { instance->preferred_buffer(is_output != 0, index, batch, out); });
 }
 
-verge_code instance_run(verge_instance* instance, const verge_tensor* inputs, uint32_t input_count, verge_tensor* outputs, uint32_t output_count,
-                        verge_status* status) {
+verge_code instance_run(verge_instance* instance, const verge_tensor* inputs, uint32_t input_count, verge_tensor* outputs,
+                        uint32_t output_count, verge_status* status) {
   return guard(status, [&] { instance->run(inputs, input_count, outputs, output_count); });
 }
 

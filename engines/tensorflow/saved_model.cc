@@ -190,7 +190,8 @@ class Reader {
     }
     broken_ = broken_ || w.broken();
     if (entry.tensor.empty() && signature.unsupported.empty()) signature.unsupported = "a tensor has no name in the graph";
-    if (entry.dims.size() > 8) signature.unsupported = "tensor '" + std::string(is_text(entry.name) ? entry.name : "?") + "' has more than 8 dimensions";
+    if (entry.dims.size() > 8)
+      signature.unsupported = "tensor '" + std::string(is_text(entry.name) ? entry.name : "?") + "' has more than 8 dimensions";
   }
 
   SavedModel& out_;
@@ -203,8 +204,9 @@ class Reader {
 std::string read_saved_model(std::string_view bytes, SavedModel& out) { return Reader(out).run(bytes); }
 
 const char* tf_type_name(int dtype) {
-  static constexpr std::array kNames = {"invalid", "float32", "float64", "int32", "uint8", "int16", "int8", "string", "complex64", "int64", "bool", "qint8",
-                                        "quint8", "qint32", "bfloat16", "qint16", "quint16", "uint16", "complex128", "float16", "resource", "variant", "uint32", "uint64"};
+  static constexpr std::array kNames = {"invalid",   "float32", "float64",    "int32",   "uint8",    "int16",   "int8",     "string",
+                                        "complex64", "int64",   "bool",       "qint8",   "quint8",   "qint32",  "bfloat16", "qint16",
+                                        "quint16",   "uint16",  "complex128", "float16", "resource", "variant", "uint32",   "uint64"};
   return dtype >= 0 && dtype < static_cast<int>(kNames.size()) ? kNames[static_cast<size_t>(dtype)] : "unknown";
 }
 

@@ -28,7 +28,7 @@ struct SavedModel {
   std::vector<SignatureEntry> signatures;
   std::map<int, int> product_types;  // of convolutions and matrix products: dtype -> how many
   bool has_variables = false;
-  bool keeps_state = false;          // a signature reaches operators that store tensors
+  bool keeps_state = false;  // a signature reaches operators that store tensors
 };
 
 // Reads the bytes of saved_model.pb, the graph tagged "serve". Returns what is wrong or not allowed, or an empty string.

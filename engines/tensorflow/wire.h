@@ -31,8 +31,8 @@ class Wire {
     }
   }
   uint32_t field() const { return field_; }
-  uint64_t number() const { return number_; }         // of a varint
-  std::string_view bytes() const { return bytes_; }   // of a string, a message or a fixed number
+  uint64_t number() const { return number_; }        // of a varint
+  std::string_view bytes() const { return bytes_; }  // of a string, a message or a fixed number
   bool broken() const { return broken_; }
 
  private:

@@ -110,7 +110,8 @@ class PluginTest : public testing::Test {
     ASSERT_TRUE(made.ok()) << made.status().to_string();
     engine_ = *made;
   }
-  Result<std::shared_ptr<Model>> load(const std::vector<std::pair<std::string, int64_t>>& files, const std::string& format, const std::string& signature = "") {
+  Result<std::shared_ptr<Model>> load(const std::vector<std::pair<std::string, int64_t>>& files, const std::string& format,
+                                      const std::string& signature = "") {
     LoadSpec spec;
     spec.files = files;
     spec.format = format;
@@ -159,8 +160,8 @@ class PluginTest : public testing::Test {
 #define VERGE_OPEN(name) \
   open(name);            \
   if (!engine_) return
-#define VERGE_DATA_OR_SKIP(variable, path)        \
-  const std::string variable = data_path(path);   \
+#define VERGE_DATA_OR_SKIP(variable, path)      \
+  const std::string variable = data_path(path); \
   if (variable.empty()) GTEST_SKIP() << "no data"
 
 // Images [1000,32,32,3] and labels of the CIFAR-10 extract.

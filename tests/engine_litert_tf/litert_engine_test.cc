@@ -68,7 +68,8 @@ TEST_F(LiteRt, AnswersAtEveryBatchSize) {
 TEST_F(LiteRt, ChoosesAmongFilesOfFixedBatch) {
   VERGE_OPEN("litert");
   auto graph = [](int32_t batch) {
-    return GraphSpec{{{"x", {batch, 4}}, {"k", {4}, 0, content(std::vector<float>{1, 2, 3, 4})}, {"y", {batch, 4}}}, {{0, {0, 1}, {2}}}, {0}, {2}};
+    return GraphSpec{
+        {{"x", {batch, 4}}, {"k", {4}, 0, content(std::vector<float>{1, 2, 3, 4})}, {"y", {batch, 4}}}, {{0, {0, 1}, {2}}}, {0}, {2}};
   };
   const std::string one = file("one.tflite", {graph(1)}), eight = file("eight.tflite", {graph(8)});
   ready({{eight, 8}, {one, 1}}, "tflite");
@@ -225,8 +226,12 @@ TEST_F(LiteRt, GivesMemoryBack) {
   constexpr int32_t kSide = 5000;
   std::vector<float> weights(static_cast<size_t>(kSide) * kSide);
   for (size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i % 17) * 0.01f;
-  const std::string path = file("big.tflite", {{{{"x", {1, kSide}, 0, {}, {-1, kSide}}, {"w", {kSide, kSide}, 0, content(weights)}, {"y", {1, kSide}, 0, {}, {-1, kSide}}},
-                                               {{9, {0, 1, -1}, {2}}}, {0}, {2}}});
+  const std::string path =
+      file("big.tflite",
+           {{{{"x", {1, kSide}, 0, {}, {-1, kSide}}, {"w", {kSide, kSide}, 0, content(weights)}, {"y", {1, kSide}, 0, {}, {-1, kSide}}},
+             {{9, {0, 1, -1}, {2}}},
+             {0},
+             {2}}});
   weights = {};
   trim_memory();
   const uint64_t before = resident_bytes();

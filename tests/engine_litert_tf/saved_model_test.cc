@@ -25,9 +25,12 @@ std::string varint(uint64_t v) {
   out.push_back(static_cast<char>(v));
   return out;
 }
-std::string msg(int field, const std::string& bytes) { return varint(static_cast<uint64_t>(field) << 3 | 2) + varint(bytes.size()) + bytes; }
+std::string msg(int field, const std::string& bytes) {
+  return varint(static_cast<uint64_t>(field) << 3 | 2) + varint(bytes.size()) + bytes;
+}
 std::string num(int field, uint64_t v) { return varint(static_cast<uint64_t>(field) << 3) + varint(v); }
-std::string node(const std::string& name, const std::string& op, const std::vector<std::string>& inputs = {}, const std::string& attributes = {}) {
+std::string node(const std::string& name, const std::string& op, const std::vector<std::string>& inputs = {},
+                 const std::string& attributes = {}) {
   std::string out = msg(1, name) + msg(2, op);
   for (const auto& i : inputs) out += msg(3, i);
   return out + attributes;
@@ -131,9 +134,10 @@ TEST_P(Denied, AnywhereInTheGraph) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Denied,
-                         testing::Values("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc", "TFRecordDatasetV2", "TextLineDataset",
-                                         "FixedLengthRecordReaderV2", "WholeFileReaderV2", "InitializeTableFromTextFileV2", "CreateSummaryFileWriter", "DataServiceDatasetV4",
-                                         "LMDBReader", "SaveDatasetV2", "LoadDataset", "RemoteCall", "TRTEngineOp"));
+                         testing::Values("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc",
+                                         "TFRecordDatasetV2", "TextLineDataset", "FixedLengthRecordReaderV2", "WholeFileReaderV2",
+                                         "InitializeTableFromTextFileV2", "CreateSummaryFileWriter", "DataServiceDatasetV4", "LMDBReader",
+                                         "SaveDatasetV2", "LoadDataset", "RemoteCall", "TRTEngineOp"));
 
 TEST(SavedModel, RefusesPrintingToAFile) {
   const std::string to_file = attribute("output_stream", msg(2, "file:///tmp/x")), to_stderr = attribute("output_stream", msg(2, "stderr"));
@@ -145,7 +149,8 @@ TEST(SavedModel, RefusesPrintingToAFile) {
 TEST(SavedModel, KeepsSavingAndRestoringApart) {
   const std::string save = function("save_it", {node("s", "SaveV2")}), restore = function("restore_it", {node("r", "RestoreV2")});
   const std::string saver = msg(3, msg(1, "saver_filename:0") + msg(2, "s1:0") + msg(3, "r1"));
-  const std::vector<std::string> ends = {node("s1", "StatefulPartitionedCall", {}, calls("save_it")), node("r1", "StatefulPartitionedCall", {}, calls("restore_it"))};
+  const std::vector<std::string> ends = {node("s1", "StatefulPartitionedCall", {}, calls("save_it")),
+                                         node("r1", "StatefulPartitionedCall", {}, calls("restore_it"))};
   std::vector<std::string> nodes = {kX, node("y", "Relu", {"x"}), ends[0], ends[1]};
   EXPECT_THAT(check(saved_model({nodes, {save, restore}, "serve", saver})), IsEmpty());
   nodes[1] = node("y", "Relu", {"x", "^s1"});
@@ -166,7 +171,8 @@ TEST(SavedModel, SaysWhichSignaturesKeepTensors) {
 }
 
 TEST(SavedModel, EndsOnFunctionsThatCallEachOther) {
-  const std::string a = function("a", {node("n", "PartitionedCall", {}, calls("b"))}), b = function("b", {node("n", "PartitionedCall", {}, calls("a"))});
+  const std::string a = function("a", {node("n", "PartitionedCall", {}, calls("b"))}),
+                    b = function("b", {node("n", "PartitionedCall", {}, calls("a"))});
   EXPECT_THAT(check(saved_model({{kX, node("y", "PartitionedCall", {"x"}, calls("a"))}, {a, b}})), IsEmpty());
 }
 

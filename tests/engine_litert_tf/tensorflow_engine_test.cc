@@ -57,7 +57,8 @@ TEST_F(TensorFlow, RunsStrings) {
   if (!instance_) return;
   const std::string longer = "longer than a short string can hold inside itself";
   for (int i = 0; i < 3; ++i) {
-    const auto out = answers({Array::of<int64_t>(DType::kInt64, {2}, {41, -1}), Array::strings({2, 2}, {"one", longer, "", "zw\xc3\xb6lf"})});
+    const auto out =
+        answers({Array::of<int64_t>(DType::kInt64, {2}, {41, -1}), Array::strings({2, 2}, {"one", longer, "", "zw\xc3\xb6lf"})});
     ASSERT_EQ(out.size(), 4u);
     EXPECT_THAT(out[0].texts(), ElementsAre("one " + longer, " zw\xc3\xb6lf"));
     EXPECT_THAT(out[1].as<int32_t>(), ElementsAre(3, static_cast<int32_t>(longer.size()), 0, 6));
@@ -93,7 +94,8 @@ TEST_F(TensorFlow, DetectsFallsAsPublished) {
     for (const Json& c : (*golden)["cases"]) {
       std::vector<float> window;
       std::function<void(const Json&)> flatten = [&](const Json& j) {
-        if (j.is_number()) window.push_back(j.get<float>());
+        if (j.is_number())
+          window.push_back(j.get<float>());
         else
           for (const Json& part : j) flatten(part);
       };

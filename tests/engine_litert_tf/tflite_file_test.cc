@@ -1,4 +1,6 @@
 // What the LiteRT plugin reads and refuses before LiteRT sees a file.
+#include "litert/tflite_file.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,7 +9,6 @@
 #include <fstream>
 #include <iterator>
 
-#include "litert/tflite_file.h"
 #include "tflite_writer.h"
 
 namespace verge::litert {
@@ -34,9 +35,7 @@ std::string read(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-GraphSpec relu() {
-  return {{{"x", {1, 4}, kFloat32, {}, {-1, 4}}, {"y", {1, 4}, kFloat32, {}, {-1, 4}}}, {{kRelu, {0}, {1}}}, {0}, {1}};
-}
+GraphSpec relu() { return {{{"x", {1, 4}, kFloat32, {}, {-1, 4}}, {"y", {1, 4}, kFloat32, {}, {-1, 4}}}, {{kRelu, {0}, {1}}}, {0}, {1}}; }
 
 TEST(TfliteFile, ReadsWhatItNeeds) {
   TfliteFile file;
@@ -51,7 +50,8 @@ TEST(TfliteFile, ReadsWhatItNeeds) {
 }
 
 TEST(TfliteFile, ReadsSignaturesQuantisationAndPrecision) {
-  for (const auto& [path, precision] : {std::pair{"engines/litert/check/model.tflite", "f32"}, {"engines/litert/check/int8.tflite", "int8"}}) {
+  for (const auto& [path, precision] :
+       {std::pair{"engines/litert/check/model.tflite", "f32"}, {"engines/litert/check/int8.tflite", "int8"}}) {
     const std::string bytes = read(path);
     ASSERT_FALSE(bytes.empty()) << path;
     TfliteFile file;
@@ -126,7 +126,8 @@ TensorSpec f(std::vector<int32_t> shape, std::string bytes = {}) { return {"t", 
 INSTANTIATE_TEST_SUITE_P(
     All, Refused,
     testing::Values(
-        BadGraph{"flex", two(f({4}), f({4}), {kCustom, {0}, {1}, "FlexTensorListReserve"}), "needs the TensorFlow operator TensorListReserve (FlexTensorListReserve)"},
+        BadGraph{"flex", two(f({4}), f({4}), {kCustom, {0}, {1}, "FlexTensorListReserve"}),
+                 "needs the TensorFlow operator TensorListReserve (FlexTensorListReserve)"},
         BadGraph{"way_out", two(f({4}), f({4}), {kCustom, {0}, {1}, "FlexErf"}), "bring the SavedModel and let `verge build` convert it"},
         BadGraph{"custom", two(f({4}), f({4}), {kCustom, {0}, {1}, "MyOwn"}), "custom operator MyOwn"},
         BadGraph{"unknown", two(f({4}), f({4}), {5000, {0}, {1}}), "does not know"},
@@ -142,20 +143,36 @@ INSTANTIATE_TEST_SUITE_P(
         BadGraph{"negative_dimension", two(f({-4}), f({4}), {kRelu, {0}, {1}}), "impossible shape"},
         BadGraph{"huge", two(f({1 << 20, 1 << 20}), f({4}), {kRelu, {0}, {1}}), "larger than 2 GiB"},
         BadGraph{"overflow", two(f({1 << 30, 1 << 30, 1 << 30, 1 << 30}), f({4}), {kRelu, {0}, {1}}), "impossible shape"},
+        BadGraph{"working", two(f({1 << 28}), f({1 << 28}), {kRelu, {0}, {1}}), "at once"},
         BadGraph{"rank", two(f({1, 1, 1, 1, 1, 1, 1, 1, 1}), f({4}), {kRelu, {0}, {1}}), "9 dimensions"},
-        BadGraph{"content", {{f({4}), f({4}), f({4}, "abc")}, {{kAdd, {0, 2}, {1}}}, {0}, {1}}, "holds 3 bytes where its shape calls for 16"},
+        BadGraph{
+            "content", {{f({4}), f({4}), f({4}, "abc")}, {{kAdd, {0, 2}, {1}}}, {0}, {1}}, "holds 3 bytes where its shape calls for 16"},
         BadGraph{"signature", two({"t", {4}, kFloat32, {}, {5}}, f({4}), {kRelu, {0}, {1}}), "shape signature"},
         BadGraph{"scale", two({"t", {4}, kInt8, {}, {}, {NAN}, {0}}, f({4}), {kDequantize, {0}, {1}}), "scale that is not"},
         BadGraph{"zero_point", two({"t", {4}, kInt8, {}, {}, {1.0f}, {300}}, f({4}), {kDequantize, {0}, {1}}), "zero point 300"},
-        BadGraph{"channels", two({"t", {4}, kInt8, {}, {}, {1, 1, 1}, {0, 0, 0}}, f({4}), {kDequantize, {0}, {1}}), "3 scales for 4 channels"},
+        BadGraph{"channels", two({"t", {4}, kInt8, {}, {}, {1, 1, 1}, {0, 0, 0}}, f({4}), {kDequantize, {0}, {1}}),
+                 "3 scales for 4 channels"},
         BadGraph{"axis", two({"t", {4}, kInt8, {}, {}, {1, 1}, {0, 0}, 3}, f({4}), {kDequantize, {0}, {1}}), "along dimension 3"},
         BadGraph{"arity", two(f({4}), f({4}), {kAdd, {0}, {1}}), "1 inputs and 1 outputs"},
         BadGraph{"missing_input", two(f({1, 4, 4, 1}), f({1, 4, 4, 1}), {kConv, {0, -1}, {1}}), "without its input 1"},
-        BadGraph{"depthwise_bias", {{f({1, 4, 4, 1}), f({1, 4, 4, 1}), f({1, 1, 1, 1}, "abcd")}, {{kDepthwise, {0, 2}, {1}}}, {0}, {1}}, "2 inputs"},
-        BadGraph{"split", {{f({4}), f({2}), {"n", {}, kInt32, std::string(4, 0)}}, {{kSplit, {2, 0}, {1}, {}, 35, {65536}}}, {0}, {1}}, "65536 splits"},
+        BadGraph{"depthwise_bias",
+                 {{f({1, 4, 4, 1}), f({1, 4, 4, 1}), f({1, 1, 1, 1}, "abcd")}, {{kDepthwise, {0, 2}, {1}}}, {0}, {1}},
+                 "2 inputs"},
+        BadGraph{
+            "split", {{f({4}), f({2}), {"n", {}, kInt32, std::string(4, 0)}}, {{kSplit, {2, 0}, {1}, {}, 35, {7}}}, {0}, {1}}, "7 splits"},
         BadGraph{"reshape_to_float", {{f({4}), f({4}), f({1}, "abcd")}, {{kReshape, {0, 2}, {1}}}, {0}, {1}}, "instead of an integer"},
-        BadGraph{"reshape_rank", {{f({4}), f({4}), {"s", {64}, kInt32, std::string(256, 1)}}, {{kReshape, {0, 2}, {1}}}, {0}, {1}}, "more than 8 dimensions"},
+        BadGraph{"reshape_rank",
+                 {{f({4}), f({4}), {"s", {64}, kInt32, std::string(256, 1)}}, {{kReshape, {0, 2}, {1}}}, {0}, {1}},
+                 "more than 8 dimensions"},
         BadGraph{"dequantize_shape", two({"t", {4}, kInt8, {}, {}, {1}, {0}}, f({8}), {kDequantize, {0}, {1}}), "changes the shape"},
+        BadGraph{"split_options",
+                 {{f({4}), f({2}), {"n", {}, kInt32, std::string(4, 0)}}, {{kSplit, {2, 0}, {1}, {}, 2, {1}}}, {0}, {1}},
+                 "without its options"},
+        BadGraph{"pool_stride", two(f({1, 4, 4, 1}), f({1, 4, 4, 1}), {17, {0}, {1}, {}, 5, {0, 0, 1, 1, 1}}),
+                 "a stride, size or count of 0"},
+        BadGraph{"pool_filter", two(f({1, 4, 4, 1}), f({1, 4, 4, 1}), {17, {0}, {1}, {}, 5, {0, 1, 1, -2147483647, 1}}),
+                 "count of -2147483647"},
+        BadGraph{"left_out", two(f({4}), f({4}), {kReshape, {0, -1}, {1}}), "without its input 1"},
         BadGraph{"subgraph", two(f({4}), f({4}), {kWhile, {0}, {1}, {}, 93, {5, 6}}), "calls subgraph 5"},
         BadGraph{"circle", two(f({4}), f({4}), {kWhile, {0}, {1}, {}, 93, {0, 0}}), "in a circle"},
         BadGraph{"name", {{{"a\x01", {4}}, f({4})}, {{kRelu, {0}, {1}}}, {0}, {1}}, "no text"}),
