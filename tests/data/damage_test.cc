@@ -15,7 +15,7 @@ using testing::gzip;
 using testing::MemoryFile;
 using testing::slurp;
 
-constexpr int kRounds = 10000;
+constexpr int kRounds = 2500;  // of each of four formats
 
 TensorSpec floats_spec(const Shape& s) {
   TensorSpec spec;
@@ -64,8 +64,8 @@ void load_damaged(const std::string& format, const std::vector<std::string>& see
     ASSERT_EQ(d->inputs.at("x").shape[0], d->samples);
     ASSERT_EQ(d->ids.size(), static_cast<size_t>(d->samples));
   }
-  EXPECT_GT(loaded, 10);
-  EXPECT_GT(refused, 1000);
+  EXPECT_GT(loaded, 3);
+  EXPECT_GT(refused, 250);
 }
 
 Tensor some_floats() {

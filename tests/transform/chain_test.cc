@@ -238,7 +238,7 @@ TEST(Chain, RandomChainsKeepTheirProof) {
                          "all",      "last",     "first",   "vector_length", "sum",    "mean"};
   const std::vector<std::string> labels = {"a", "b", "c"};
   int built = 0, ran = 0;
-  for (int i = 0; i < 30000; ++i) {
+  for (int i = 0; i < 10000; ++i) {
     TensorSpec spec = spec_of(types[rng() % std::size(types)], {}, rng() % 4 ? 0 : -1);
     Shape concrete;
     const int rank = static_cast<int>(rng() % 5) + (spec.batch_axis == 0);
@@ -290,8 +290,8 @@ TEST(Chain, RandomChainsKeepTheirProof) {
     ASSERT_TRUE(check_tensor(*out, "out").ok());
     ASSERT_TRUE(spec.batch_axis < 0 || out->shape[0] == concrete[0]);
   }
-  EXPECT_GT(built, 3000);
-  EXPECT_GT(ran, 2000);
+  EXPECT_GT(built, 1000);
+  EXPECT_GT(ran, 600);
 }
 
 }  // namespace
