@@ -176,6 +176,10 @@ void Connection::update_timer() {
 }
 
 void Connection::on_timer() {
+  // Timers fire before settle(): what this turn brought, perhaps after a long one, counts first, and settle() arms anew.
+  const bool came_on = wait_ == Wait::kServer || (progress_ && (wait_ == Wait::kBody || wait_ == Wait::kWrite || wait_ == Wait::kIdle)) ||
+                       (wait_ == Wait::kWrite && !queue_.empty() && !blocked_);
+  if (dirty && came_on) return;
   switch (wait_) {
     case Wait::kHeader: front_.metrics().count_shed(Shed::kHeaderTimeout); break;
     case Wait::kBody: front_.metrics().count_shed(Shed::kBodyTimeout); break;

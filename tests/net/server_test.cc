@@ -369,7 +369,7 @@ TEST_F(ServerTest, AReaderThatStopsIsCutOff) {
   }() + "]}]}";
   for (int i = 0; i < 200; ++i)
     if (!send_all(fd, post(kInfer, big))) break;
-  EXPECT_TRUE(eventually([&] { return metric("verge_net_shed_total{reason=\"write_timeout\"}") == 2; }));
+  EXPECT_TRUE(eventually([&] { return metric("verge_net_shed_total{reason=\"write_timeout\"}") == 2; })) << server_->metrics_text();
   close(fd);
 }
 
