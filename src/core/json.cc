@@ -25,6 +25,9 @@ Result<Json> parse_json(std::string_view text, std::string_view what, size_t max
     Json j = Json::parse(text, guard);
     if (too_deep) return invalid_argument(std::string(what) + ": nested deeper than " + std::to_string(kMaxDepth) + " levels");
     return j;
+  } catch (const Json::parse_error& e) {
+    // The library's own text quotes the input, which may be any bytes.
+    return invalid_argument(std::string(what) + ": not valid JSON at byte " + std::to_string(e.byte));
   } catch (const Json::exception& e) {
     return invalid_argument(std::string(what) + ": not valid JSON: " + e.what());
   }

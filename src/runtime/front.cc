@@ -2,6 +2,7 @@
 
 #include <array>
 #include <string>
+#include <thread>
 
 #include "os/process.h"
 #include "policy/dispatch.h"
@@ -43,6 +44,8 @@ FrontImpl::FrontImpl(Shared& shared, uint32_t index, std::function<void()> wake,
 
 FrontImpl::~FrontImpl() {
   shared_.alarm.forget(this);
+  // A lane may have handed over the last run and not yet returned from its wake-up; that takes it microseconds.
+  while (inside_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   while (free_ != nullptr) {
     Run* next = free_->next;
     delete free_;
@@ -248,7 +251,9 @@ void FrontImpl::serve(Run& run) {
 }
 
 void FrontImpl::finished(Run* run) {
+  inside_.fetch_add(1, std::memory_order_relaxed);
   if (finished_.push(run)) wake_();
+  inside_.fetch_sub(1, std::memory_order_release);
 }
 
 // --- answers out ---
@@ -338,12 +343,14 @@ void FrontImpl::begin_drain(std::function<void()> drained) {
 }
 
 void FrontImpl::post(std::function<void()> fn) {
+  inside_.fetch_add(1, std::memory_order_relaxed);
   {
     std::lock_guard lock(posts_mutex_);
     posts_.push_back(std::move(fn));
     has_posts_.store(true, std::memory_order_release);
   }
   wake_();
+  inside_.fetch_sub(1, std::memory_order_release);
 }
 
 // --- memory ---

@@ -87,6 +87,7 @@ class FrontImpl final : public Front, public Alarm::Target {
   std::mutex posts_mutex_;
   std::vector<std::function<void()>> posts_;
   std::atomic<bool> has_posts_{false};
+  std::atomic<uint32_t> inside_{0};  // other threads between a hand-over to this front and the end of their wake-up
 };
 
 }  // namespace verge::runtime

@@ -65,10 +65,10 @@ class TestFront {
 
  private:
   Runtime& runtime_;
-  std::unique_ptr<Front> front_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool woken_ = false;
+  std::unique_ptr<Front> front_;  // ends first: until then lanes may be in its wake function
 };
 
 // A request with one FP32 input and what came of it.
