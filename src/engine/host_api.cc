@@ -46,8 +46,13 @@ uint64_t now_ns(void*) { return os::monotonic_ns(); }
 
 }  // namespace
 
+// Blocks from this size on get pages of their own, which go back to the system when they are freed, by whichever thread and however late.
+// (By default the C library raises the limit to what was freed last, and 40 MB of an unloaded model stayed behind now and then.)
+constexpr int kOwnPagesBytes = 16 << 20;
+
 const verge_host_api& host_api() {
   static const verge_host_api api = [] {
+    mallopt(M_MMAP_THRESHOLD, kOwnPagesBytes);
     verge_host_api a{};
     a.size = sizeof a;
     a.abi_minor = VERGE_ENGINE_ABI_MINOR;
