@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 
 #include "tflite_file.h"
@@ -126,7 +125,8 @@ std::string check_tensor(const TensorDef& t) {
     if (zeros > 1 && zeros != n) return "has " + std::to_string(zeros) + " zero points for " + std::to_string(n) + " scales";
     for (uint32_t i = 0; i < n; ++i) {
       const float scale = t.scales.at<float>(i);
-      if (!std::isfinite(scale) || scale < 0) return "has a quantisation scale that is not a positive number";
+      // Outside of it LiteRT's fixed-point multipliers end the process.
+      if (!(scale > 1e-24f && scale < 1e24f)) return "has a quantisation scale of " + std::to_string(scale);
     }
     for (uint32_t i = 0; i < zeros; ++i) {
       const int64_t zero = t.zero_points.at<int64_t>(i);

@@ -148,7 +148,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadGraph{
             "content", {{f({4}), f({4}), f({4}, "abc")}, {{kAdd, {0, 2}, {1}}}, {0}, {1}}, "holds 3 bytes where its shape calls for 16"},
         BadGraph{"signature", two({"t", {4}, kFloat32, {}, {5}}, f({4}), {kRelu, {0}, {1}}), "shape signature"},
-        BadGraph{"scale", two({"t", {4}, kInt8, {}, {}, {NAN}, {0}}, f({4}), {kDequantize, {0}, {1}}), "scale that is not"},
+        BadGraph{"scale", two({"t", {4}, kInt8, {}, {}, {NAN}, {0}}, f({4}), {kDequantize, {0}, {1}}), "scale of nan"},
+        BadGraph{"tiny_scale", two({"t", {4}, kInt8, {}, {}, {9e-41f}, {0}}, f({4}), {kDequantize, {0}, {1}}), "scale of 0.0"},
         BadGraph{"zero_point", two({"t", {4}, kInt8, {}, {}, {1.0f}, {300}}, f({4}), {kDequantize, {0}, {1}}), "zero point 300"},
         BadGraph{"channels", two({"t", {4}, kInt8, {}, {}, {1, 1, 1}, {0, 0, 0}}, f({4}), {kDequantize, {0}, {1}}),
                  "3 scales for 4 channels"},
