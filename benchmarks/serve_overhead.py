@@ -14,6 +14,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -53,12 +54,12 @@ def main():
         if not line:
             sys.exit("verge serve did not start")
         address = json.loads(line)["address"]
-        report = run_json(BUILD / "verge", "report", package, "--format", "json")
-        tensor = report["inputs"][0]
+        with urllib.request.urlopen(f"http://{address}/v2/models/{package.name}", timeout=10) as answer:
+            tensor = json.load(answer)["inputs"][0]
         shape = ",".join(str(1 if d < 0 else d) for d in tensor["shape"])
 
         def load(connections):
-            return run_json(BUILD / "benchmarks/http_load", address, package.name, tensor["name"], tensor["dtype"], shape,
+            return run_json(BUILD / "benchmarks/http_load", address, package.name, tensor["name"], tensor["datatype"], shape,
                             connections, arguments.seconds, client_core, arguments.variant)
 
         rows = []
