@@ -54,7 +54,7 @@ test-integration: build-tests test-env
 	@.venv/toolchain/bin/python -m pytest -q python/tests
 	@.venv/test/bin/python -m pytest -q -m "not long" tests
 
-check: test-tsan check-long test-dist  ## The long forms: TSan, damage, memory, the tarball in an empty root folder
+check: test-tsan test-dist check-long  ## The long forms: TSan, damage, memory, the tarball in an empty root folder
 
 test-tsan: build-tsan
 	@tools/setup/ctest.sh build-tsan -R '^($(subst $(space),|,$(TSAN_TESTS)))$$'
