@@ -70,10 +70,9 @@ targets: {{include: ['litert-*', 'openvino-tflite-*']}}
             tensor = http_client.InferInput("photo", [1], "BYTES")
             tensor.set_data_from_numpy(np.array([(data / "mobilenet" / photo).read_bytes()], object))
             label = client.infer(name, [tensor]).as_numpy("label").reshape(-1)[0].decode()
-            if file.startswith("mobilenet_v2"):
+            # The two smallest networks take the academic for the officer, whoever runs them.
+            if photo != "grace_hopper.bmp" or size >= 192:
                 assert any(r in label for r in right), (photo, label)
-            else:
-                assert label, photo
         broken = http_client.InferInput("photo", [1], "BYTES")
         broken.set_data_from_numpy(np.array([b"\xff\xd8\xff not a JPEG"], object))
         with pytest.raises(Exception, match="decode"):
