@@ -88,11 +88,6 @@ class Front {
   virtual void post(std::function<void()> fn) = 0;
 };
 
-struct TensorDoc {
-  std::string name;
-  DType dtype;
-  Shape shape;
-};
 struct ModelDoc {
   std::string name;
   std::vector<int64_t> versions;
