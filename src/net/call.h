@@ -138,8 +138,10 @@ inline void Call::clear() {
   request.outputs.clear();
   request.answered_model = request.answered_variant = {};
   request.answered_version = 0;
-  request.queue_ns = request.compute_ns = 0;
-  request.cancelled.store(false, std::memory_order_relaxed);
+  request.sequence = {};
+  request.tenant = request.flow = 0;
+  request.queue_ns = request.assembly_ns = request.compute_ns = request.encode_ns = 0;
+  request.batch = 0;
   request.next = nullptr;
   wanted.clear();
   binary_outputs = in_runtime = false;

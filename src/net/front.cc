@@ -76,7 +76,7 @@ void Front::post(std::function<void()> fn) {
 }
 
 void Front::run() {
-  loop_->run([this] { end_of_turn(); });
+  loop_->run([this] { end_of_turn(); }, [this] { return runtime_front_->next_timer_ns(); });
 }
 
 void Front::end_of_turn() {

@@ -96,20 +96,24 @@ void Loop::wake() {
   [[maybe_unused]] ssize_t n = write(wake_fd_, &one, sizeof one);
 }
 
-void Loop::run(const std::function<void()>& end_of_turn) {
+void Loop::run(const std::function<void()>& end_of_turn, const std::function<uint64_t()>& next_timer_ns) {
   epoll_event events[kEventsPerTurn];
   while (running_) {
-    uint64_t next = UINT64_MAX;
+    uint64_t next = next_timer_ns();
     for (const TimerList* list : timers_) next = std::min(next, list->next_ns());
-    int timeout_ms = -1;
+    // Deadlines of requests are finer than a millisecond.
+    timespec wait{};
+    const timespec* timeout = nullptr;
     if (again_) {
-      timeout_ms = 0;
+      timeout = &wait;
     } else if (next != UINT64_MAX) {
       const uint64_t now = now_ns();
-      timeout_ms = next <= now ? 0 : static_cast<int>(std::min<uint64_t>((next - now + 999'999) / 1'000'000, 3'600'000));
+      const uint64_t left = next <= now ? 0 : std::min<uint64_t>(next - now, 3'600'000'000'000);
+      wait = {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
+      timeout = &wait;
     }
     again_ = false;
-    const int n = epoll_wait(epoll_, events, kEventsPerTurn, timeout_ms);
+    const int n = epoll_pwait2(epoll_, events, kEventsPerTurn, timeout, nullptr);
     now_ = now_ns();
     ready_.clear();
     for (int i = 0; i < n; ++i) ready_.push_back({events[i].events, static_cast<EventHandler*>(events[i].data.ptr)});

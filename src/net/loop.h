@@ -76,7 +76,8 @@ class Loop {
   void wake();
 
   // Runs turns until stop(). A turn: events, due timers, then `end_of_turn`.
-  void run(const std::function<void()>& end_of_turn);
+  // `next_timer_ns` tells of one more point in time at which a turn is due.
+  void run(const std::function<void()>& end_of_turn, const std::function<uint64_t()>& next_timer_ns);
   void stop() { running_ = false; }
   // Makes the next wait return at once.
   void again() { again_ = true; }

@@ -49,6 +49,7 @@ struct ServerOptions {
   double idle_timeout_s = 300;                         // connection without requests
   double drain_timeout_s = 30;                         // after begin_stop(), connections are closed however they stand
 
+  runtime::Repository* repository = nullptr;           // loads and unloads models; nullptr: that is answered with UNIMPLEMENTED
   std::function<void(const AccessRecord&)> access_log;  // called on front threads; empty: none
 };
 

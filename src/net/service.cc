@@ -34,8 +34,8 @@ void Service::fail(Call* call, Status status, int http_status) {
 
 void Service::cancel(Call* call) {
   if (!call->in_runtime) return;
-  call->request.cancel();
   front_.metrics().cancelled.add();
+  runtime().cancel(front_.runtime_front(), call->request);  // the call may be gone after this
 }
 
 void Service::infer(Call* call) {

@@ -1,8 +1,9 @@
 // All that protocols see of the runtime: requests in, answers out, and what there is to say about models.
 //
 // Threads. A front thread owns its connections, its Requests and one Front. It fills in a Request and calls Runtime::infer(). The request
-// comes back exactly once, on the same front thread, by Request::done: either before infer() returns (errors, inline runs) or later
-// from Front::drain(), which the front's loop calls after its wake function was called (from any thread).
+// comes back exactly once, on the same front thread, by Request::done: before infer() or cancel() returns (errors, inline runs, queue places
+// given up), or later from Front::drain(), which the front's loop calls after its wake function was called (from any thread) and at
+// Front::next_timer_ns().
 #pragma once
 
 #include <atomic>
@@ -34,13 +35,31 @@ struct OutputTensor {
   DType dtype = DType::kInvalid;
   Shape shape;
   std::span<const std::byte> data;  // valid until Request::release()
+  const std::vector<std::string>* labels = nullptr;  // of the classes along the last axis, where the model has as many
 };
 
 // What a request demands. Parameters that the protocol carries under these names ("verge.variant"); views as above.
 struct Bounds {
   uint64_t deadline_ns = 0;    // absolute, os::monotonic_ns(); 0: none
   std::string_view variant;    // "verge.variant"; empty: the server chooses
+  uint64_t priority = 0;       // 1 goes first, then 2, …; 0: the default, kDefaultPriority. Larger than kLowestPriority counts as that
 };
+inline constexpr uint64_t kDefaultPriority = 4;
+inline constexpr uint64_t kLowestPriority = 7;
+
+// Requests that belong together, in order, on one engine instance (sequence_id, sequence_start, sequence_end).
+struct Sequence {
+  uint64_t id = 0;          // 0 and no text: the request belongs to none
+  std::string_view text;    // an id that is a string
+  bool start = false, end = false;
+  bool given() const { return id != 0 || !text.empty(); }
+};
+
+// Who asks: an index in RuntimeOptions::tenants and ServerOptions' list alike. 0 is the default tenant, which always exists.
+inline constexpr uint32_t kMostTenants = 64;
+
+// What models without a limit of their own say they take at once.
+inline constexpr int64_t kMostBatch = 1024;
 
 class ModelState;  // the runtime's own
 class Front;
@@ -54,6 +73,9 @@ struct Request {
   std::vector<InputTensor> inputs;                // reused: keeps its capacity
   std::vector<std::string_view> wanted_outputs;   // empty: all
   Bounds bounds;
+  Sequence sequence;
+  uint32_t tenant = 0;
+  uint32_t flow = 0;     // the connection: requests of one tenant's flows take turns
   uint64_t arrival_ns = 0;
   void (*done)(Request*) = nullptr;  // on the front thread
   void* owner = nullptr;             // the front's own (its stream)
@@ -64,18 +86,22 @@ struct Request {
   std::string_view answered_model;     // name, version and variant that answered; valid until release()
   int64_t answered_version = 0;
   std::string_view answered_variant;
-  uint64_t queue_ns = 0, compute_ns = 0;
+  uint64_t queue_ns = 0;     // from arrival until a lane took it
+  uint64_t assembly_ns = 0;  // transforms and putting the batch together
+  uint64_t compute_ns = 0;   // the engine, and transforms of the outputs
+  uint32_t batch = 0;        // samples in the engine run that answered
+
+  // --- measured by the front, for the runtime's histograms; set before release() ---
+  uint64_t encode_ns = 0;    // from `done` to the encoded response
 
   // Gives back what the answer's views point to. Called by the front when the response is written; idempotent.
   void release();
-  // Marks the request as abandoned (client gone, stream reset). It still comes back by `done`, with kCancelled unless it already ran.
-  void cancel() { cancelled.store(true, std::memory_order_relaxed); }
 
   // --- the runtime's ---
-  std::atomic<bool> cancelled{false};
   Request* next = nullptr;
   Front* front = nullptr;
-  void* run = nullptr;  // buffers of the run that answered
+  void* pending = nullptr;  // the run that is to answer
+  void* run = nullptr;      // buffers of the run that answered
 };
 
 // The runtime's part of a front thread.
@@ -84,17 +110,61 @@ class Front {
   virtual ~Front() = default;
   // Ends the requests that lanes have finished, runs posted functions. Called on the front thread after a wake-up, and once a loop turn.
   virtual void drain() = 0;
+  // When drain() is to be called even without a wake-up (a queued request's deadline), as os::monotonic_ns(); UINT64_MAX: never.
+  virtual uint64_t next_timer_ns() const = 0;
   // Runs `fn` on the front thread. Any thread. Not for the request path: it allocates.
   virtual void post(std::function<void()> fn) = 0;
 };
 
 struct ModelDoc {
   std::string name;
+  int64_t version = 0;
   std::vector<int64_t> versions;
   std::string platform;  // "verge"
+  int64_t max_batch = 0;      // samples that a request may hold along the batch axis; 0: not every tensor has one as its first axis
+  uint32_t instances = 1;     // lanes that run it
+  bool sequences = false;     // it keeps state from one request of a sequence to the next
+  Status unavailable;         // not ok: it cannot answer, and why
   std::vector<TensorSpec> inputs, outputs;
   std::string default_variant;
   Json parameters;  // variants with accuracy, latency and state, for metadata's `parameters`
+};
+
+// What the statistics extension tells of one version of a model. All counters since the server started.
+struct DurationStat {
+  uint64_t count = 0, ns = 0;
+};
+struct ModelStatistics {
+  std::string name;
+  int64_t version = 0;
+  uint64_t last_inference_ms = 0;  // since 1970; 0: never
+  uint64_t inference_count = 0;    // samples
+  uint64_t execution_count = 0;    // engine runs
+  DurationStat success, fail, queue, compute_input, compute_infer, compute_output;
+  struct Batch {
+    uint64_t size = 0;
+    DurationStat compute_input, compute_infer, compute_output;
+  };
+  std::vector<Batch> batches;  // ascending sizes that were run
+};
+
+// Whoever manages what is served, as protocols see it. Any thread; nothing here waits for a load.
+class Repository {
+ public:
+  struct Entry {
+    std::string name;
+    int64_t version = 0;
+    std::string state;   // "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
+    std::string reason;  // of what is not ready
+  };
+  using Done = std::function<void(Status)>;  // called once, on any thread
+
+  virtual ~Repository() = default;
+  virtual std::vector<Entry> index(bool ready_only) const = 0;
+  // Looks at the model's folder again and serves what is there; done when its default variants are loaded or have failed.
+  virtual void load(std::string name, Done done) = 0;
+  // Stops serving the model; done when its last request has ended and its memory is given back.
+  virtual void unload(std::string name, Done done) = 0;
 };
 
 class Runtime {
@@ -106,12 +176,17 @@ class Runtime {
 
   // On the front's own thread.
   virtual void infer(Front& front, Request& request) = 0;
+  // On the front's own thread: nobody waits for this request any more (client gone, stream reset). Where it has not begun, its place in the
+  // queue is free and `done` has been called, with kCancelled, when this returns; where it runs, `done` comes when the run ends.
+  virtual void cancel(Front& front, Request& request) = 0;
 
   // Never wait for a load. Called on front threads.
   virtual bool live() const = 0;
   virtual bool ready() const = 0;  // every model's default variant is loaded and warm
   virtual Result<bool> model_ready(Front& front, std::string_view name, int64_t version) const = 0;  // kNotFound if unknown
   virtual Result<ModelDoc> model_doc(Front& front, std::string_view name, int64_t version) const = 0;
+  // Of one model (version 0: all of its versions), or of all (empty name).
+  virtual Result<std::vector<ModelStatistics>> statistics(Front& front, std::string_view name, int64_t version) const = 0;
 
   // Prometheus text exposition of the runtime's counters and histograms. Any thread.
   virtual std::string metrics_text() const = 0;

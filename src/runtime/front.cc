@@ -58,7 +58,7 @@ FrontImpl::~FrontImpl() {
 
 void FrontImpl::infer(Request& request) {
   request.front = this;
-  request.run = nullptr;
+  request.run = request.pending = nullptr;
   request.status = Status();
   request.outputs.clear();
   request.answered_version = 0;
@@ -114,6 +114,8 @@ void FrontImpl::infer(Request& request) {
 
   Run* run = acquire();
   run->request = &request;
+  run->cancelled.store(false, std::memory_order_relaxed);
+  request.pending = run;
   run->version = &served;
   run->stats = version->stats;
   run->variant = static_cast<uint32_t>(variant);
@@ -124,13 +126,16 @@ void FrontImpl::infer(Request& request) {
   run->hold = hold_;
   ++hold_->uses;
   if (Status s = validate(served, request, *run, run->reason); !s.ok()) return fail_run(run, std::move(s), run->reason);
-  if (request.cancelled.load(std::memory_order_relaxed)) return fail_run(run, cancelled_status(), Reason::kCancelled);
   if (expired(request, run->queued_ns)) return fail_run(run, expired_status(request, run->queued_ns), Reason::kExpired);
 
   const VariantEntry& entry = version->variants[static_cast<size_t>(variant)];
   if (entry.state != policy::VariantState::kResident) return hold_back(run, entry);
   run->resident = entry.resident.get();
   dispatch(run);
+}
+
+void FrontImpl::cancel(Request& request) {
+  if (request.pending != nullptr) static_cast<Run*>(request.pending)->cancelled.store(true, std::memory_order_relaxed);
 }
 
 void FrontImpl::dispatch(Run* run) {
@@ -193,7 +198,7 @@ void FrontImpl::recheck_waiting() {
     list = list->next;
     run->next = nullptr;
     Request& r = *run->request;
-    if (r.cancelled.load(std::memory_order_relaxed)) {
+    if (run->cancelled.load(std::memory_order_relaxed)) {
       fail_run(run, cancelled_status(), Reason::kCancelled);
       continue;
     }
@@ -232,7 +237,7 @@ void FrontImpl::recheck_waiting() {
 void FrontImpl::serve(Run& run) {
   Request& request = *run.request;
   run.started_ns = os::monotonic_ns();
-  if (request.cancelled.load(std::memory_order_relaxed)) {
+  if (run.cancelled.load(std::memory_order_relaxed)) {
     run.status = cancelled_status();
     run.reason = Reason::kCancelled;
     run.finished_ns = run.started_ns;
@@ -332,6 +337,7 @@ void FrontImpl::fail(Request& request, ModelStats& stats, Status status, Reason 
 
 void FrontImpl::end(Request& request) {
   --in_flight_;
+  request.pending = nullptr;
   request.done(&request);
   if (draining_ && in_flight_ == 0 && drained_) std::exchange(drained_, nullptr)();
 }

@@ -39,7 +39,9 @@ class FrontImpl final : public Front, public Alarm::Target {
 
   // On the front's thread.
   void drain() override;
+  uint64_t next_timer_ns() const override { return UINT64_MAX; }
   void infer(Request& request);
+  void cancel(Request& request);
   void set_table(std::shared_ptr<const Table> table);
   const Table& table() const { return *hold_->table; }
   void begin_drain(std::function<void()> drained);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -42,6 +43,7 @@ class Buffer {
 struct Run {
   Run* next = nullptr;
   Request* request = nullptr;
+  std::atomic<bool> cancelled{false};
   FrontImpl* front = nullptr;
   TableHold* hold = nullptr;  // keeps `version` and `resident` alive until the answer is written
   const ServedVersion* version = nullptr;

@@ -35,6 +35,8 @@ class RuntimeImpl final : public ServerRuntime {
 
   void infer(Front& front, Request& request) override { static_cast<Handle&>(front).impl.infer(request); }
 
+  void cancel(Front& front, Request& request) override { static_cast<Handle&>(front).impl.cancel(request); }
+
   bool live() const override { return true; }
   bool ready() const override { return !preparing_.load(std::memory_order_relaxed) && loader_->ready(); }
 
@@ -47,6 +49,23 @@ class RuntimeImpl final : public ServerRuntime {
   Result<ModelDoc> model_doc(Front& front, std::string_view name, int64_t version) const override {
     VERGE_ASSIGN(const auto found, find(front, name, version));
     return describe(*found.first, *found.second);
+  }
+
+  Result<std::vector<ModelStatistics>> statistics(Front& front, std::string_view name, int64_t version) const override {
+    const Table& table = static_cast<Handle&>(front).impl.table();
+    std::vector<ModelStatistics> out;
+    if (!name.empty()) {
+      const auto found = find(front, name, version);
+      if (!found.ok()) return found.status();
+    }
+    for (const auto& [model, entry] : table.models) {
+      if (!name.empty() && model != name) continue;
+      for (const auto& [number, v] : entry.versions) {
+        if (version != 0 && number != version) continue;
+        out.push_back(statistics_of(*v));
+      }
+    }
+    return out;
   }
 
   std::string metrics_text() const override {
@@ -101,6 +120,7 @@ class RuntimeImpl final : public ServerRuntime {
       std::erase(owner.fronts_, &impl);
     }
     void drain() override { impl.drain(); }
+    uint64_t next_timer_ns() const override { return impl.next_timer_ns(); }
     void post(std::function<void()> fn) override { impl.post(std::move(fn)); }
     RuntimeImpl& owner;
     FrontImpl impl;

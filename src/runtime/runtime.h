@@ -44,6 +44,13 @@ struct ModelSource {
   std::function<Result<std::map<std::string, Tensor>>()> warm_up;
 };
 
+// Who asks, and what they are due. Tenant 0 is the default one.
+struct TenantOptions {
+  std::string name = "default";
+  double weight = 1;           // share of lane time under contention, relative to the others'
+  uint32_t queue_limit = 0;    // requests of it that may wait for lanes; 0: only the server's limit counts
+};
+
 struct RuntimeOptions {
   std::shared_ptr<engine::Catalog> catalog;
   uint32_t fronts = 1;  // how many make_front() will be asked for, at most kMostFronts
@@ -51,6 +58,7 @@ struct RuntimeOptions {
   std::vector<std::vector<int>> lanes;
   int threads = 1;              // of an engine instance, at most the lane's cores; 0: one for each core of the lane
   uint32_t queue_limit = 4096;  // requests that may wait for a lane, or for a variant to be loaded
+  std::vector<TenantOptions> tenants = {{}};  // at most kMostTenants
   uint64_t memory_limit = 0;    // bytes of resident memory, 0: none
   // After a failed load, requests for the variant get its error at once for this time, doubled with each further failure up to a minute.
   uint64_t load_retry_ns = 1'000'000'000;

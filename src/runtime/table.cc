@@ -124,22 +124,35 @@ std::string variant_names(const Manifest& manifest) {
   return out.empty() ? "none" : out;
 }
 
+ModelStatistics statistics_of(const VersionEntry& version) {
+  ModelStatistics s;
+  s.name = version.source->name;
+  s.version = version.source->version;
+  return s;
+}
+
 ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
   ModelDoc d;
   d.name = version.source->name;
+  d.version = version.source->version;
   d.platform = "verge";
   for (const auto& [number, entry] : model.versions) d.versions.push_back(number);
   d.parameters = Json::object();
   if (!version.broken.ok()) {
+    d.unavailable = unavailable("model '" + d.name + "' cannot be served: " + version.broken.message());
     d.parameters["unavailable"] = version.broken.message();
     return d;
   }
   const ModelSource& s = *version.source;
+  const auto batched = [](const auto& served) { return served.spec.batch_axis == 0; };
+  const bool all = std::all_of(s.manifest.inputs.begin(), s.manifest.inputs.end(), batched) && std::all_of(s.manifest.outputs.begin(), s.manifest.outputs.end(), batched);
+  d.max_batch = all ? kMostBatch : 0;
   for (const ServedInput& in : s.manifest.inputs) d.inputs.push_back(in.spec);
   for (const ServedOutput& out : s.manifest.outputs) d.outputs.push_back(out.spec);
   if (version.default_variant >= 0) {
     d.default_variant = s.manifest.variants[static_cast<size_t>(version.default_variant)].id;
   } else {
+    d.unavailable = unavailable("model '" + d.name + "' has no variant to answer with: " + s.no_default);
     d.parameters["unavailable"] = s.no_default;
   }
   Json variants = Json::array();

@@ -81,6 +81,7 @@ struct Table {
 
 // What metadata says.
 ModelDoc describe(const ModelEntry& model, const VersionEntry& version);
+ModelStatistics statistics_of(const VersionEntry& version);
 // "'a', 'b'": the variants of the manifest that a request may name.
 std::string variant_names(const Manifest& manifest);
 

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <chrono>
 
 namespace verge::runtime {
@@ -131,6 +132,18 @@ void EchoRuntime::infer(runtime::Front& front, Request& r) {
   }
 }
 
+void EchoRuntime::cancel(runtime::Front&, Request& r) {
+  {
+    std::lock_guard lock(mutex_);
+    const auto at = std::find(slow_.begin(), slow_.end(), &r);
+    if (at == slow_.end()) return;  // it is on its way back
+    slow_.erase(at);
+  }
+  ++cancelled_;
+  r.status = {Code::kCancelled, "cancelled"};
+  r.done(&r);
+}
+
 void EchoRuntime::work() {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -144,16 +157,13 @@ void EchoRuntime::work() {
     }
     for (size_t i = 0; i < slow_.size();) {
       Request* r = slow_[i];
-      const bool cancelled = r->cancelled.load(), late = r->bounds.deadline_ns && now_ns() >= r->bounds.deadline_ns;
-      if (!cancelled && !late && !release_ && !stop_) {
+      const bool late = r->bounds.deadline_ns && now_ns() >= r->bounds.deadline_ns;
+      if (!late && !release_ && !stop_) {
         ++i;
         continue;
       }
       slow_.erase(slow_.begin() + static_cast<ptrdiff_t>(i));
-      if (cancelled) ++cancelled_;
-      if (cancelled)
-        r->status = {Code::kCancelled, "cancelled"};
-      else if (late)
+      if (late)
         r->status = {Code::kDeadlineExceeded, "deadline exceeded"};
       else
         answer(*r);
@@ -184,6 +194,18 @@ int EchoRuntime::waiting_slow() {
 Result<bool> EchoRuntime::model_ready(runtime::Front&, std::string_view name, int64_t version) const {
   if (!known(name) || version > 1) return not_found("unknown model '" + std::string(name) + "'");
   return ready_.load();
+}
+
+Result<std::vector<runtime::ModelStatistics>> EchoRuntime::statistics(runtime::Front&, std::string_view name, int64_t) const {
+  if (!name.empty() && !known(name)) return not_found("unknown model '" + std::string(name) + "'");
+  runtime::ModelStatistics s;
+  s.name = name.empty() ? "echo" : name;
+  s.version = 1;
+  s.inference_count = 3;
+  s.execution_count = 2;
+  s.success = {3, 3000};
+  s.batches = {{1, {}, {1, 900}, {}}, {2, {}, {1, 1200}, {}}};
+  return std::vector<runtime::ModelStatistics>{s};
 }
 
 Result<runtime::ModelDoc> EchoRuntime::model_doc(runtime::Front&, std::string_view name, int64_t version) const {

@@ -22,6 +22,7 @@ class EchoFront final : public runtime::Front {
  public:
   explicit EchoFront(std::function<void()> wake) : wake_(std::move(wake)) {}
   void drain() override;
+  uint64_t next_timer_ns() const override { return UINT64_MAX; }
   void post(std::function<void()> fn) override;
   void finished(runtime::Request* request);  // any thread
 
@@ -40,10 +41,12 @@ class EchoRuntime final : public runtime::Runtime {
 
   std::unique_ptr<runtime::Front> make_front(std::function<void()> wake) override;
   void infer(runtime::Front& front, runtime::Request& request) override;
+  void cancel(runtime::Front& front, runtime::Request& request) override;
   bool live() const override { return true; }
   bool ready() const override { return ready_; }
   Result<bool> model_ready(runtime::Front&, std::string_view name, int64_t version) const override;
   Result<runtime::ModelDoc> model_doc(runtime::Front&, std::string_view name, int64_t version) const override;
+  Result<std::vector<runtime::ModelStatistics>> statistics(runtime::Front&, std::string_view name, int64_t version) const override;
   std::string metrics_text() const override { return "# HELP echo_runs_total Runs.\n# TYPE echo_runs_total counter\necho_runs_total 0\n"; }
   void begin_drain(std::function<void()> drained) override { drained(); }
 

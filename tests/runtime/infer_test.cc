@@ -116,7 +116,6 @@ TEST_P(Infer, RefusalsNameWhatIsWrong) {
       {[](Call& c) { c.request.inputs[0].data = c.request.inputs[0].data.first(11); }, Code::kInvalidArgument, {"'x'", "11"}},
       {[](Call& c) { c.request.wanted_outputs = {"z"}; }, Code::kInvalidArgument, {"no output 'z'", "'x'"}},
       {[](Call& c) { c.request.wanted_outputs = {"x", "x"}; }, Code::kInvalidArgument, {"twice"}},
-      {[](Call& c) { c.request.cancel(); }, Code::kCancelled, {}},
       {[](Call& c) { c.request.bounds.deadline_ns = os::monotonic_ns() - 1; }, Code::kDeadlineExceeded, {"deadline"}},
   };
   for (size_t i = 0; i < cases.size(); ++i) {
@@ -165,7 +164,7 @@ TEST_P(Infer, CancelledAndExpiredNeverStart) {
   expiring.request.bounds.deadline_ns = after_ms(5);
   server.runtime->infer(front.front(), cancelled.request);
   server.runtime->infer(front.front(), expiring.request);
-  cancelled.request.cancel();
+  server.runtime->cancel(front.front(), cancelled.request);
   const uint64_t begun = os::monotonic_ns();
   ASSERT_TRUE(front.run_until([&] { return cancelled.done && expiring.done && busy.back()->done; }));
   EXPECT_EQ(cancelled.request.status.code(), Code::kCancelled);

@@ -72,7 +72,7 @@ TEST(Residency, WaitingForALoadEndsAtTheDeadlineAndBlocksNobody) {
   EXPECT_TRUE(*server.runtime->model_ready(front.front(), "m", 0));
   ASSERT_TRUE(front.run_until([&] { return expiring.done; }));
   EXPECT_EQ(expiring.request.status.code(), Code::kDeadlineExceeded);
-  cancelled.request.cancel();
+  server.runtime->cancel(front.front(), cancelled.request);
   front.front().drain();
   EXPECT_EQ(cancelled.request.status.code(), Code::kCancelled);
   EXPECT_FALSE(patient.done);
