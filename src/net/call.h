@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "net/bytes.h"
+#include "net/infer_options.h"
 #include "net/metrics.h"
 #include "net/model_infer_wire.h"
 #include "runtime/api.h"
@@ -63,13 +64,6 @@ struct Reply {
   }
 };
 
-// A requested output of a REST request; those of gRPC need no more than the name.
-struct WantedOutput {
-  std::string_view name;
-  bool binary = false;
-  bool binary_given = false;  // else the request's binary_data_output decides
-};
-
 struct Call {
   Call(BlockPool& pool, LocalBudget& budget) : body(pool, budget), scratch(budget) {}
 
@@ -91,8 +85,7 @@ struct Call {
 
   // --- work ---
   runtime::Request request;
-  std::vector<WantedOutput> wanted;  // REST: as asked for, in order
-  bool binary_outputs = false;       // REST: where `wanted` does not say otherwise
+  InferOptions options;
   bool in_runtime = false;
   Reply reply;
 
@@ -143,8 +136,8 @@ inline void Call::clear() {
   request.queue_ns = request.assembly_ns = request.compute_ns = request.encode_ns = 0;
   request.batch = 0;
   request.next = nullptr;
-  wanted.clear();
-  binary_outputs = in_runtime = false;
+  options.clear();
+  in_runtime = false;
   reply.clear();
   reply.text.shrink(size_t{64} << 10);
   service = nullptr;

@@ -112,7 +112,7 @@ void model_metadata(Service& service, Call* call) {
 
 void model_infer(Service& service, Call* call) {
   CopyCount copies;
-  Status s = read_model_infer_request(call->body.text(), call->scratch, &call->request, &copies);
+  Status s = read_model_infer_request(call->body.text(), call->scratch, &call->request, &call->options, &copies);
   if (!s.ok()) return service.fail(call, std::move(s));
   service.count_copies(copies);
   service.infer(call);

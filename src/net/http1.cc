@@ -5,6 +5,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "net/grpc.h"
+
 namespace verge::net {
 namespace {
 
@@ -152,6 +154,12 @@ Http1Error parse_http1_head(std::string_view head, Http1Head* out) {
         if (equal_ignoring_case(name, "connection")) {
           close = close || list_has(value, "close");
           keep = keep || list_has(value, "keep-alive");
+        }
+        break;
+      case 12:
+        if (equal_ignoring_case(name, "grpc-timeout")) {
+          out->timeout_ns = parse_grpc_timeout(value);
+          if (!out->timeout_ns) return bad("malformed grpc-timeout");
         }
         break;
       case 14:

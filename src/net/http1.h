@@ -18,6 +18,7 @@ struct Http1Head {
   bool encoded = false;          // Content-Encoding other than identity
   int64_t content_length = -1;   // -1: not given
   int64_t json_bytes = -1;       // Inference-Header-Content-Length
+  uint64_t timeout_ns = 0;       // grpc-timeout
 };
 
 struct Http1Error {

@@ -142,6 +142,7 @@ bool Http1Session::take_head(std::string_view text) {
   call_->content_length = head.content_length;
   call_->json_bytes = head.json_bytes;
   call_->encoded = head.encoded;
+  if (head.timeout_ns) call_->request.bounds.deadline_ns = now_ns() + head.timeout_ns;
   if (head.chunked) {
     state_ = State::kChunked;
     chunks_.reset();

@@ -25,9 +25,24 @@ Status check_utf8(std::string_view s, std::string_view what) { return valid_utf8
 
 struct Parameter {
   std::string_view key;
-  bool is_string = false;
-  std::string_view text;
+  ParameterValue value;
 };
+
+// The value of an InferParameter; of several, the last, as in any oneof. Returns whether the field is one of them.
+bool take_value(const Field& v, ParameterValue* out) {
+  using Kind = ParameterValue::Kind;
+  Kind kind;
+  if (v.type == wire::kVarint && (v.number == 1 || v.number == 2 || v.number == 5))
+    kind = v.number == 1 ? Kind::kBool : v.number == 2 ? Kind::kInt : Kind::kUint;
+  else if (v.type == wire::kBytes && v.number == 3)
+    kind = Kind::kString;
+  else if (v.type == wire::kFixed64 && v.number == 4)
+    kind = Kind::kDouble;
+  else
+    return false;
+  *out = {kind, v.value != 0, v.value, kind == Kind::kString ? v.bytes : std::string_view()};
+  return true;
+}
 
 // One entry of a map<string, InferParameter>.
 Status read_parameter(std::string_view bytes, Parameter* out) {
@@ -40,12 +55,7 @@ Status read_parameter(std::string_view bytes, Parameter* out) {
       Reader value(f.bytes);
       Field v;
       while (value.next(&v)) {
-        const bool known = (v.type == wire::kVarint && (v.number == 1 || v.number == 2 || v.number == 5)) ||
-                           (v.type == wire::kBytes && v.number == 3) || (v.type == wire::kFixed64 && v.number == 4);
-        if (!known) continue;
-        out->is_string = v.number == 3;
-        out->text = out->is_string ? v.bytes : std::string_view();
-        if (out->is_string) VERGE_RETURN_IF_ERROR(check_utf8(v.bytes, "a parameter's value"));
+        if (take_value(v, &out->value) && v.number == 3) VERGE_RETURN_IF_ERROR(check_utf8(v.bytes, "a parameter's value"));
       }
       if (!value.ok()) return malformed("a parameter's value");
     }
@@ -266,19 +276,24 @@ Status read_input(std::string_view bytes, runtime::InputTensor* t, bool* has_con
   return {};
 }
 
-Status read_requested_output(std::string_view bytes, std::string_view* name) {
+Status read_requested_output(std::string_view bytes, std::string_view* name, InferOptions* options) {
   Reader reader(bytes);
   Field f;
+  WantedOutput wanted;
+  bool known = false;
   while (reader.next(&f)) {
     if (f.number == 1 && f.type == wire::kBytes) {
-      *name = f.bytes;
+      wanted.name = f.bytes;
     } else if (f.number == 2 && f.type == wire::kBytes) {
       Parameter p;
       VERGE_RETURN_IF_ERROR(read_parameter(f.bytes, &p));
+      VERGE_RETURN_IF_ERROR(set_output_parameter(p.key, p.value, &wanted, &known));
     }
   }
   if (!reader.ok()) return malformed("a requested output");
-  return check_utf8(*name, "a requested output's name");
+  *name = wanted.name;
+  if (known) options->wanted.push_back(wanted);
+  return check_utf8(wanted.name, "a requested output's name");
 }
 
 Status assign_raw(std::string_view message, runtime::Request* request) {
@@ -336,19 +351,6 @@ void Scratch::clear() {
   at_ = 0;
 }
 
-Status set_verge_string(std::string_view name, std::string_view value, runtime::Bounds* bounds) {
-  if (name == "verge.variant") {
-    bounds->variant = value;
-    return {};
-  }
-  return invalid_argument("unknown parameter '" + std::string(name) + "'; known is verge.variant");
-}
-
-Status wrong_verge_type(std::string_view name) {
-  if (name == "verge.variant") return invalid_argument("parameter 'verge.variant' must be a string");
-  return invalid_argument("unknown parameter '" + std::string(name) + "'; known is verge.variant");
-}
-
 Result<int64_t> parse_model_version(std::string_view text) {
   if (text.empty()) return int64_t{0};
   int64_t v = 0;
@@ -358,12 +360,16 @@ Result<int64_t> parse_model_version(std::string_view text) {
   return v;
 }
 
-Status read_model_infer_request(std::string_view message, Scratch& scratch, runtime::Request* request, CopyCount* copies) {
+Status read_model_infer_request(std::string_view message, Scratch& scratch, runtime::Request* request, InferOptions* options,
+                                CopyCount* copies) {
   request->model = request->id = {};
   request->version = 0;
   request->inputs.clear();
   request->wanted_outputs.clear();
   request->bounds.variant = {};
+  request->bounds.priority = 0;
+  request->sequence = {};
+  options->clear();
   Reader reader(message);
   Field f;
   std::string_view version, with_contents;
@@ -379,8 +385,7 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
         if (++parameters > kMaxParameters) return invalid_argument("request message: more than 1024 parameters");
         Parameter p;
         VERGE_RETURN_IF_ERROR(read_parameter(f.bytes, &p));
-        if (!is_verge_parameter(p.key)) break;
-        VERGE_RETURN_IF_ERROR(p.is_string ? set_verge_string(p.key, p.text, &request->bounds) : wrong_verge_type(p.key));
+        VERGE_RETURN_IF_ERROR(set_request_parameter(p.key, p.value, request, options));
         break;
       }
       case 5: {
@@ -396,7 +401,7 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
       }
       case 6: {
         if (request->wanted_outputs.size() == kMaxTensors) return invalid_argument("request message: more than 1024 outputs");
-        VERGE_RETURN_IF_ERROR(read_requested_output(f.bytes, &request->wanted_outputs.emplace_back()));
+        VERGE_RETURN_IF_ERROR(read_requested_output(f.bytes, &request->wanted_outputs.emplace_back(), options));
         break;
       }
       case 7:
@@ -427,6 +432,7 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
     VERGE_RETURN_IF_ERROR(check_tensor({t.dtype, t.shape, t.data}, t.name));
     VERGE_RETURN_IF_ERROR(align(&t, scratch, copies));
   }
+  bound_deadline(*options, request);
   return {};
 }
 

@@ -12,6 +12,7 @@
 
 #include "core/status.h"
 #include "net/bytes.h"
+#include "net/infer_options.h"
 #include "runtime/api.h"
 
 namespace verge::net {
@@ -51,16 +52,14 @@ struct CopyCount {
 inline constexpr size_t kMaxTensors = 1024;     // inputs or outputs of one request
 inline constexpr size_t kMaxParameters = 1024;  // of one request
 
-// Parameters that Verge itself understands; a name under "verge." that is not among them is an error.
-Status set_verge_string(std::string_view name, std::string_view value, runtime::Bounds* bounds);
-Status wrong_verge_type(std::string_view name);
-inline bool is_verge_parameter(std::string_view name) { return name.starts_with("verge."); }
 // "" is 0, the latest.
 Result<int64_t> parse_model_version(std::string_view text);
 
-// Reads `message` into model, version, id, inputs, wanted_outputs and bounds.variant. The views point into `message` and `scratch`.
+// Reads `message` into model, version, id, inputs, wanted_outputs, sequence, bounds (whose deadline the parameter `timeout` may only
+// shorten, and counts from arrival_ns) and `options`. The views point into `message` and `scratch`.
 // Every tensor's bytes are checked against its type and shape, and lie aligned for the type.
-Status read_model_infer_request(std::string_view message, Scratch& scratch, runtime::Request* request, CopyCount* copies);
+Status read_model_infer_request(std::string_view message, Scratch& scratch, runtime::Request* request, InferOptions* options,
+                                CopyCount* copies);
 
 // Where the bytes of the first raw input of at least `at_least` bytes start in the message of which `prefix` is the beginning; 0: unknown.
 // Lets the receiver place the message so that no copy is needed.

@@ -69,7 +69,7 @@ bool put_number(DType t, std::string_view token, std::byte* at) {
 class RequestReader {
  public:
   RequestReader(Call* call, std::string_view text, std::string_view binary, CopyCount* copies)
-      : call_(call), request_(call->request), json_(text), text_end_(text.data() + text.size()), binary_(binary), copies_(copies) {}
+      : call_(call), request_(call->request), options_(call->options), json_(text), text_end_(text.data() + text.size()), binary_(binary), copies_(copies) {}
 
   Status read() {
     std::string_view key;
@@ -88,7 +88,9 @@ class RequestReader {
       } else if (key == "outputs") {
         VERGE_RETURN_IF_ERROR(read_outputs());
       } else if (key == "parameters") {
-        VERGE_RETURN_IF_ERROR(read_parameters());
+        VERGE_RETURN_IF_ERROR(read_parameters([&](std::string_view name, const ParameterValue& value) {
+          return set_request_parameter(name, value, &request_, &options_);
+        }));
       } else {
         VERGE_RETURN_IF_ERROR(text_value("id", &request_.id));
       }
@@ -98,6 +100,7 @@ class RequestReader {
     if (!binary_.empty())
       return invalid_argument(std::to_string(binary_.size()) + " bytes of binary data belong to no input; is binary_data_size right?");
     for (const runtime::InputTensor& t : request_.inputs) VERGE_RETURN_IF_ERROR(check_tensor({t.dtype, t.shape, t.data}, t.name));
+    bound_deadline(options_, &request_);
     return {};
   }
 
@@ -105,7 +108,7 @@ class RequestReader {
   Status syntax() const { return invalid_argument("the request's JSON is malformed: " + json_.error()); }
 
   // A string, without its escapes.
-  Status text_value(const char* what, std::string_view* out) {
+  Status text_value(std::string_view what, std::string_view* out) {
     const Type type = json_.peek();
     if (json_.failed()) return syntax();
     if (type != Type::kString) return invalid_argument("'" + std::string(what) + "' must be a string");
@@ -311,20 +314,64 @@ class RequestReader {
     return json_.failed() ? syntax() : Status();
   }
 
+  // Any value as a parameter's; objects, arrays and null are none.
+  Status read_value(std::string_view key, ParameterValue* out) {
+    using Kind = ParameterValue::Kind;
+    *out = {};
+    std::string_view token;
+    switch (json_.peek()) {
+      case Type::kBool:
+        out->kind = Kind::kBool;
+        if (!json_.boolean(&out->flag)) return syntax();
+        return {};
+      case Type::kNumber: {
+        if (!json_.number(&token)) return syntax();
+        out->kind = token.front() == '-' ? Kind::kInt : Kind::kUint;
+        const char* end = token.data() + token.size();
+        int64_t negative = 0;
+        const auto [at, error] = token.front() == '-' ? std::from_chars(token.data(), end, negative) : std::from_chars(token.data(), end, out->bits);
+        if (token.front() == '-') out->bits = static_cast<uint64_t>(negative);
+        if (error != std::errc() || at != end) out->kind = Kind::kDouble;
+        return {};
+      }
+      case Type::kString:
+        out->kind = Kind::kString;
+        return text_value(key, &out->text);
+      default: return json_.skip() ? Status() : syntax();
+    }
+  }
+
+  // Calls set(name, value) for each parameter of an object.
+  template <typename Fn>
+  Status read_parameters(Fn set) {
+    if (json_.peek() != Type::kObject) return json_.failed() ? syntax() : invalid_argument("'parameters' must be an object");
+    json_.enter_object();
+    std::string_view key;
+    ParameterValue value;
+    while (json_.next_key(&key)) {
+      VERGE_RETURN_IF_ERROR(read_value(key, &value));
+      VERGE_RETURN_IF_ERROR(set(key, value));
+    }
+    return json_.failed() ? syntax() : Status();
+  }
+
   Status read_outputs() {
     if (json_.peek() != Type::kArray) return json_.failed() ? syntax() : invalid_argument("'outputs' must be an array");
     json_.enter_array();
     while (json_.next_element()) {
-      if (call_->wanted.size() == kMaxTensors) return invalid_argument("more than 1024 outputs");
+      if (options_.wanted.size() == kMaxTensors) return invalid_argument("more than 1024 outputs");
       if (json_.peek() != Type::kObject) return json_.failed() ? syntax() : invalid_argument("an output must be an object");
       json_.enter_object();
-      WantedOutput& wanted = call_->wanted.emplace_back();
+      WantedOutput& wanted = options_.wanted.emplace_back();
       std::string_view key;
       while (json_.next_key(&key)) {
         if (key == "name") {
           VERGE_RETURN_IF_ERROR(text_value("name", &wanted.name));
         } else if (key == "parameters") {
-          VERGE_RETURN_IF_ERROR(read_flags("binary_data", &wanted.binary, &wanted.binary_given, false));
+          VERGE_RETURN_IF_ERROR(read_parameters([&](std::string_view name, const ParameterValue& value) {
+            bool known = false;
+            return set_output_parameter(name, value, &wanted, &known);
+          }));
         } else if (!json_.skip()) {
           return syntax();
         }
@@ -335,35 +382,9 @@ class RequestReader {
     return json_.failed() ? syntax() : Status();
   }
 
-  Status read_parameters() {
-    bool given = false;
-    return read_flags("binary_data_output", &call_->binary_outputs, &given, true);
-  }
-
-  // An object of parameters in which one is a flag, and, on request level, Verge's own may stand.
-  Status read_flags(std::string_view name, bool* flag, bool* given, bool of_request) {
-    if (json_.peek() != Type::kObject) return json_.failed() ? syntax() : invalid_argument("'parameters' must be an object");
-    json_.enter_object();
-    std::string_view key;
-    while (json_.next_key(&key)) {
-      if (key == name) {
-        if (json_.peek() != Type::kBool) return json_.failed() ? syntax() : invalid_argument("'" + std::string(name) + "' must be a boolean");
-        if (!json_.boolean(flag)) return syntax();
-        *given = true;
-      } else if (of_request && is_verge_parameter(key)) {
-        if (json_.peek() != Type::kString) return json_.failed() ? syntax() : wrong_verge_type(key);
-        std::string_view value;
-        VERGE_RETURN_IF_ERROR(text_value("verge parameter", &value));
-        VERGE_RETURN_IF_ERROR(set_verge_string(key, value, &request_.bounds));
-      } else if (!json_.skip()) {
-        return syntax();
-      }
-    }
-    return json_.failed() ? syntax() : Status();
-  }
-
   Call* call_;
   runtime::Request& request_;
+  InferOptions& options_;
   JsonPull json_;
   const char* text_end_;
   std::string_view binary_;
@@ -422,9 +443,8 @@ Status write_data(const runtime::OutputTensor& t, ByteBuffer* out) {
 }
 
 bool is_binary(const Call& call, std::string_view name) {
-  for (const WantedOutput& w : call.wanted)
-    if (w.name == name) return w.binary_given ? w.binary : call.binary_outputs;
-  return call.binary_outputs;
+  const WantedOutput* wanted = call.options.find(name);
+  return wanted && wanted->binary_given ? wanted->binary : call.options.binary_outputs;
 }
 
 }  // namespace

@@ -8,7 +8,8 @@
 namespace verge::runtime {
 void Request::release() {
   if (run) test::EchoRuntime::count_release();
-  run = nullptr;
+  delete static_cast<std::string*>(pending);
+  run = pending = nullptr;
 }
 }  // namespace verge::runtime
 
@@ -31,8 +32,25 @@ std::string_view output_name(std::string_view input) {
   return input;
 }
 
+// What arrived of a request's parameters, as one BYTES element of JSON.
+void answer_bounds(Request& r) {
+  Json j = {{"priority", r.bounds.priority}, {"sequence_id", r.sequence.id}, {"sequence_text", r.sequence.text},
+            {"sequence_start", r.sequence.start}, {"sequence_end", r.sequence.end}, {"variant", r.bounds.variant}};
+  j["timeout_us"] = r.bounds.deadline_ns ? Json((r.bounds.deadline_ns - r.arrival_ns) / 1000) : Json();
+  const std::string text = j.dump();
+  const auto n = static_cast<uint32_t>(text.size());
+  auto* held = new std::string(reinterpret_cast<const char*>(&n), 4);
+  held->append(text);
+  r.pending = held;
+  r.outputs.push_back({"BOUNDS", DType::kBytes, Shape{1}, std::as_bytes(std::span(held->data(), held->size()))});
+  r.answered_model = r.model;
+  r.answered_version = 1;
+  r.run = &r;
+}
+
 void answer(Request& r) {
   r.outputs.clear();
+  if (r.model == "bounds") return answer_bounds(r);
   if (!r.bounds.variant.empty() && r.bounds.variant != "plain" && r.bounds.variant != "other") {
     r.status = not_found("model '" + std::string(r.model) + "' has no variant '" + std::string(r.bounds.variant) + "'");
     return;
@@ -107,7 +125,9 @@ EchoRuntime::~EchoRuntime() {
 
 std::unique_ptr<runtime::Front> EchoRuntime::make_front(std::function<void()> wake) { return std::make_unique<EchoFront>(std::move(wake)); }
 
-bool EchoRuntime::known(std::string_view name) const { return name == "echo" || name == "threaded" || name == "slow" || name == "broken"; }
+bool EchoRuntime::known(std::string_view name) const {
+  return name == "echo" || name == "threaded" || name == "slow" || name == "broken" || name == "bounds";
+}
 
 void EchoRuntime::infer(runtime::Front& front, Request& r) {
   r.front = &front;
@@ -120,7 +140,7 @@ void EchoRuntime::infer(runtime::Front& front, Request& r) {
   } else if (r.model == "broken") {
     r.status = internal_error("it is 100% broken: \xc3\xa4");
     r.done(&r);
-  } else if (r.model == "echo") {
+  } else if (r.model == "echo" || r.model == "bounds") {
     answer(r);
     r.done(&r);
   } else {

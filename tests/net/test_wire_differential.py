@@ -1,4 +1,5 @@
 """Our reader and writer of ModelInfer against protobuf's: random messages, and damaged ones, sent over grpcio as bytes."""
+import json
 import random
 
 import grpc
@@ -48,6 +49,15 @@ def random_message(r):
         r.choice([lambda: setattr(parameter, "int64_param", -3), lambda: setattr(parameter, "double_param", 1.5),
                   lambda: setattr(parameter, "bool_param", True), lambda: setattr(parameter, "string_param", "ö"),
                   lambda: setattr(parameter, "uint64_param", 2**63)])()
+    if r.random() < 0.5:
+        parameters = message.parameters
+        parameters["priority"].uint64_param = r.randint(0, 9)
+        parameters["timeout"].int64_param = r.randint(10**7, 10**9)
+        parameters["sequence_start"].bool_param = r.random() < 0.5
+        if r.random() < 0.5:
+            parameters["sequence_id"].string_param = r.choice(["", "s", "ö" * 60])
+        else:
+            parameters["sequence_id"].int64_param = r.randint(0, 2**63 - 1)
     return message, expected
 
 
@@ -65,6 +75,54 @@ def test_random_messages(call):
         assert answer.id == message.id and answer.model_name == "echo" and len(answer.outputs) == len(expected)
         for tensor, data in zip(answer.outputs, answer.raw_output_contents):
             assert (tensor.datatype, list(tensor.shape), data) == expected[tensor.name]
+
+
+def value_of(parameter):
+    which = parameter.WhichOneof("parameter_choice")
+    return (which or "")[:-len("_param")], getattr(parameter, which) if which else None
+
+
+def test_parameters_as_protobuf_reads_them(call):
+    """Random parameters, merged from pieces as protobuf may: what arrives is what protobuf reads, or a refusal of what makes no sense."""
+    r = random.Random(7)
+    choices = [("bool_param", lambda: r.random() < 0.5), ("int64_param", lambda: r.choice([0, 1, -1, 7, 2**62, -2**63])),
+               ("uint64_param", lambda: r.choice([0, 3, 2**64 - 1])), ("double_param", lambda: 1.0),
+               ("string_param", lambda: r.choice(["", "abc", "ü" * 64, "x" * 129]))]
+    names = ["priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "verge.variant", "other"]
+    natural = {"priority", "timeout"}
+    accepted = refused = 0
+    for _ in range(600):
+        pieces, sensible = [], True
+        for name in r.sample(names, r.randint(1, 4)):
+            piece = pb.ModelInferRequest()
+            field, value = r.choice(choices)
+            setattr(piece.parameters[name], field, value())
+            pieces.append(piece.SerializeToString())
+        data = pb.ModelInferRequest(model_name="bounds").SerializeToString() + b"".join(pieces)
+        parameters = pb.ModelInferRequest.FromString(data).parameters
+        wanted = {"priority": 0, "timeout": 0, "sequence_id": 0, "sequence_start": False, "sequence_end": False, "verge.variant": ""}
+        for name, parameter in parameters.items():
+            kind, value = value_of(parameter)
+            number = kind in ("int64", "uint64") and value >= 0
+            sensible &= (number if name in natural else number or kind == "string" and len(value.encode()) <= 128 if name == "sequence_id"
+                         else kind == "string" if name == "verge.variant" else kind == "bool" if name.startswith("sequence_") else True)
+            wanted[name] = value
+        try:
+            answer = pb.ModelInferResponse.FromString(call(data))
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "parameter '" in error.details() and not sensible, parameters
+            refused += 1
+            continue
+        assert sensible, parameters
+        accepted += 1
+        got = json.loads(answer.raw_output_contents[0][4:])
+        text = isinstance(wanted["sequence_id"], str)
+        assert got["sequence_text" if text else "sequence_id"] == wanted["sequence_id"]
+        assert all(got[n] == wanted[n] for n in ("priority", "sequence_start", "sequence_end"))
+        assert got["variant"] == wanted["verge.variant"]
+        century = 100 * 365 * 86400 * 10**6
+        assert got["timeout_us"] == (min(wanted["timeout"], century) or None)
+    assert accepted > 100 and refused > 100
 
 
 def test_damaged_messages_are_refused_when_protobuf_refuses_them(call):

@@ -46,7 +46,7 @@ class ReadTest : public testing::Test {
     std::memcpy(copy_.get() + 1, message.data(), message.size());
     scratch_.clear();
     copies_ = {};
-    return read_model_infer_request({copy_.get() + 1, message.size()}, scratch_, &request_, &copies_);
+    return read_model_infer_request({copy_.get() + 1, message.size()}, scratch_, &request_, &options_, &copies_);
   }
   Status read(const Message& m) { return read(m.bytes.view()); }
   template <typename T>
@@ -66,6 +66,7 @@ class ReadTest : public testing::Test {
   Scratch scratch_{local_};
   runtime::Request request_;
   CopyCount copies_;
+  InferOptions options_;
   std::unique_ptr<char[]> copy_;
 };
 
@@ -255,7 +256,7 @@ TEST_F(ReadTest, DecodingIsBoundedByTheBudget) {
   ReceiveBudget small(4 << 20);
   LocalBudget local(small);
   Scratch scratch(local);
-  EXPECT_EQ(read_model_infer_request(m.bytes.view(), scratch, &request_, &copies_).code(), Code::kResourceExhausted);
+  EXPECT_EQ(read_model_infer_request(m.bytes.view(), scratch, &request_, &options_, &copies_).code(), Code::kResourceExhausted);
 }
 
 TEST(FindRawInput, SeesWhereTheBytesStart) {

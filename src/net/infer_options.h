@@ -1,0 +1,68 @@
+// Parameters of inference requests, whichever protocol carried them: typed values onto runtime::Request, and what concerns the data plane
+// alone. Unknown names are accepted and ignored, as Triton's clients may send their own; those under "verge." must be known.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+#include "runtime/api.h"
+
+namespace verge::net {
+
+// A value as it was sent. Strings are views into the request.
+struct ParameterValue {
+  enum class Kind : uint8_t { kNone, kBool, kInt, kUint, kDouble, kString };
+  Kind kind = Kind::kNone;
+  bool flag = false;        // kBool
+  uint64_t bits = 0;        // kUint; kInt: two's complement
+  std::string_view text;    // kString
+
+  // Whether it is a whole number of at least 0, and which.
+  bool natural(uint64_t* out) const {
+    if (kind != Kind::kUint && (kind != Kind::kInt || static_cast<int64_t>(bits) < 0)) return false;
+    *out = bits;
+    return true;
+  }
+};
+
+// What is asked of one output beside its name.
+struct WantedOutput {
+  std::string_view name;
+  bool binary = false;         // REST: as binary data
+  bool binary_given = false;   // else the request's binary_data_output decides
+  uint32_t classes = 0;        // "classification": that many best classes instead of the values; 0: the values
+};
+
+// What a request asks of the data plane itself.
+struct InferOptions {
+  std::vector<WantedOutput> wanted;   // REST: all that were asked for, in order; gRPC: those with parameters
+  bool binary_outputs = false;        // "binary_data_output": REST, where `wanted` does not say otherwise
+  bool empty_final_response = false;  // "triton_enable_empty_final_response": in streams, an answer without outputs ends each request
+  uint64_t timeout_us = 0;            // "timeout"; 0: none
+
+  void clear() {
+    wanted.clear();
+    binary_outputs = empty_final_response = false;
+    timeout_us = 0;
+  }
+  // nullptr where nothing was said of it.
+  const WantedOutput* find(std::string_view name) const {
+    for (const WantedOutput& w : wanted)
+      if (w.name == name) return &w;
+    return nullptr;
+  }
+};
+
+inline constexpr size_t kMaxSequenceText = 128;  // bytes of a sequence_id that is a string
+
+// One parameter of a request.
+Status set_request_parameter(std::string_view name, const ParameterValue& value, runtime::Request* request, InferOptions* options);
+// One parameter of a requested output; *known where it says something.
+Status set_output_parameter(std::string_view name, const ParameterValue& value, WantedOutput* output, bool* known);
+
+// Puts the parameter `timeout` into the deadline, which stays where it is earlier. It counts from arrival_ns.
+void bound_deadline(const InferOptions& options, runtime::Request* request);
+
+}  // namespace verge::net
