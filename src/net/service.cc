@@ -1,5 +1,8 @@
 #include "net/service.h"
 
+#include <optional>
+
+#include "net/classification.h"
 #include "net/front.h"
 #include "net/grpc.h"
 
@@ -59,6 +62,12 @@ void Service::done(runtime::Request* request) {
     service.fail(call, std::move(request->status));
     return;
   }
+  if (!call->options.wanted.empty()) {
+    if (Status s = service.shape_outputs(call); !s.ok()) {
+      service.fail(call, std::move(s));
+      return;
+    }
+  }
   if (call->is_grpc) {
     write_grpc_infer(call);
   } else if (Status s = write_rest_infer(call); !s.ok()) {
@@ -66,6 +75,21 @@ void Service::done(runtime::Request* request) {
     return;
   }
   service.answer(call);
+}
+
+Status Service::shape_outputs(Call* call) {
+  runtime::Request& request = call->request;
+  std::optional<Result<runtime::ModelDoc>> doc;
+  for (runtime::OutputTensor& output : request.outputs) {
+    const WantedOutput* wanted = call->options.find(output.name);
+    if (!wanted || !wanted->classes) continue;
+    if (!doc) doc = runtime().model_doc(front_.runtime_front(), request.answered_model, request.answered_version);
+    bool batched = false;
+    if (doc->ok())
+      for (const TensorSpec& t : doc->value().outputs) batched = batched || (t.name == output.name && t.batch_axis == 0);
+    VERGE_RETURN_IF_ERROR(classify(&output, wanted->classes, batched, call->scratch));
+  }
+  return {};
 }
 
 void Service::answer(Call* call) {

@@ -33,6 +33,8 @@ class Service {
 
  private:
   static void done(runtime::Request* request);
+  // What the request asked of single outputs beside their values.
+  Status shape_outputs(Call* call);
   void log(const Call& call);
   Front& front_;
 };

@@ -94,7 +94,7 @@ TEST_F(AllocationTest, GrpcInfer) {
 
 TEST_F(AllocationTest, RestInferJson) {
   const int fd = test::connect_to(server_->port());
-  const std::string body = R"({"id":"q","inputs":[{"name":"INPUT0","shape":[1,4],"datatype":"FP32","data":[1,2.5,3,4]}],"outputs":[{"name":"OUTPUT0"}]})";
+  const std::string body = R"({"id":"q","inputs":[{"name":"INPUT0","shape":[1,4],"datatype":"FP32","data":[1,2.5,3,4]}],"outputs":[{"name":"OUTPUT0","parameters":{"binary_data":false}}],"parameters":{"priority":1,"timeout":1000000,"sequence_id":"s","sequence_start":true,"mine":"x"}})";
   const std::string text = "POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   EXPECT_EQ(heap_calls([&] {
               ASSERT_TRUE(test::send_all(fd, text));

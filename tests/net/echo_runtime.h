@@ -1,4 +1,4 @@
-// A Runtime for tests of the data plane: answers are the inputs. Models by name:
+// A Runtime for tests of the data plane: answers are the inputs, with labels where the last axis is 3 long. OUTPUT0 is batched. Models by name:
 //   echo      answers before infer() returns
 //   threaded  answers from another thread
 //   slow      is held until it is cancelled, its deadline passes, or release_slow() is called
