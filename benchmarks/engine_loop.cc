@@ -1,6 +1,9 @@
-// The bare engine: runs one variant of a package in a loop, in this thread, through the same plugin that a server uses. Prints one JSON line.
+// The bare engine: runs one variant of a package in a loop, in this thread, through the same plugin that a server uses. Prints one JSON line;
+// "cpu_us" is the process's CPU time a run.
 //
 //   engine_loop PACKAGE VARIANT CORE SECONDS [BATCH]
+#include <time.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +17,12 @@
 using namespace verge;
 
 namespace {
+
+uint64_t cpu_ns() {
+  timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
 
 Status run(const std::string& path, const std::string& variant_id, int core, double seconds, int64_t batch) {
   VERGE_RETURN_IF_ERROR(os::pin_thread({core}));
@@ -59,6 +68,7 @@ Status run(const std::string& path, const std::string& variant_id, int core, dou
   for (int i = 0; i < 50; ++i) VERGE_RETURN_IF_ERROR(once());
   const uint64_t begin = os::monotonic_ns(), end = begin + static_cast<uint64_t>(seconds * 1e9);
   uint64_t now = begin;
+  const uint64_t cpu_begin = cpu_ns();
   while (now < end) {
     VERGE_RETURN_IF_ERROR(once());
     uint64_t after = os::monotonic_ns();
@@ -67,7 +77,9 @@ Status run(const std::string& path, const std::string& variant_id, int core, dou
   }
   std::sort(times.begin(), times.end());
   const double total = static_cast<double>(now - begin) / 1e9;
-  std::printf("{\"n\":%zu,\"p50_us\":%.2f,\"rate\":%.1f}\n", times.size(), times[times.size() / 2], static_cast<double>(times.size()) / total);
+  const double cpu_us = static_cast<double>(cpu_ns() - cpu_begin) / 1e3 / static_cast<double>(times.size());
+  std::printf("{\"n\":%zu,\"p50_us\":%.2f,\"rate\":%.1f,\"cpu_us\":%.2f}\n", times.size(), times[times.size() / 2],
+              static_cast<double>(times.size()) / total, cpu_us);
   return {};
 }
 
