@@ -13,7 +13,7 @@ empty :=
 space := $(empty) $(empty)
 
 .PHONY: help deps toolchain test-env build build-tests build-asan build-tsan demo test check dist clean \
-        test-release test-asan test-integration test-tsan check-long test-dist
+        test-release test-asan test-integration test-tsan check-long test-dist bench bench-deps
 
 help:             ## This list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -64,6 +64,14 @@ check-long: build-tests test-env
 
 test-dist: dist
 	@tools/dist/test_dist.sh
+
+ROUNDS ?= 7
+SECONDS ?= 2
+bench-deps:       ## Debian packages that only `make bench` uses: grpc++, to compare with
+	@tools/setup/debian.sh bench
+
+bench: bench-deps build-tests test-env  ## Bare echoes, grpc++ and Verge side by side (ROUNDS=7 SECONDS=2); build/bench.json
+	@.venv/test/bin/python benchmarks/bench.py --rounds $(ROUNDS) --seconds $(SECONDS)
 
 dist: build       ## A relocatable tarball in dist/ (ENGINES="openvino litert" chooses whose libraries go in)
 	@tools/dist/make_dist.sh "$(ENGINES)"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building and testing Verge needs, and says why. Does nothing when all are there.
+# debian.sh [bench|fuzz]: installs the Debian packages that building and testing Verge needs, or those of `make bench` or `make fuzz`, and says
+# why. Does nothing when all are there.
 set -euo pipefail
 
 declare -A why=(
@@ -11,6 +12,10 @@ declare -A why=(
   [libgtest-dev]="tests" [libgmock-dev]="tests" [nghttp2-client]="load tests (h2load)" [curl]="tests"
   [python3-venv]="Python environments" [dataset-fashion-mnist]="the example's data"
 )
+case ${1:-} in
+  bench) why=([libgrpc++-dev]="grpc++, to compare with" [libprotobuf-dev]="its messages" [protobuf-compiler]="its messages" [protobuf-compiler-grpc]="its service") ;;
+  fuzz) why=([clang-14]="libFuzzer" [libclang-rt-14-dev]="libFuzzer and its sanitizers" [libprotobuf-dev]="the other reader of ModelInfer" [protobuf-compiler]="the other reader of ModelInfer") ;;
+esac
 missing=()
 for package in "${!why[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
