@@ -95,7 +95,7 @@ Command add_serve(CLI::App& root) {
   auto o = std::make_shared<serve::ServeOptions>();
   c->add_option("path", o->path, "zoo, ZOO/NAME, ZOO/NAME/VERSION, or a model: .onnx, .tflite, OpenVINO .xml, a SavedModel folder");
   c->add_option("--config", o->config, "YAML file; what stands on the command line goes before it (`verge schema config`)");
-  c->add_option("--listen", o->listen, "HOST:PORT (default 127.0.0.1:8000; port 0 takes a free one)");
+  c->add_option("--listen", o->listen, "HOST:PORT or unix:/path (default 127.0.0.1:8000; port 0 takes a free one)");
   c->add_option("--fronts", o->fronts, "threads that own connections");
   c->add_option("--lanes", o->lanes, "threads that run models; 0: the fronts run them");
   c->add_option("--cores", o->cores, "cores to use, e.g. 0-3,6 (default: all this process may use)");

@@ -16,6 +16,7 @@ namespace verge::net {
 
 class Service;
 struct Call;
+struct Peer;
 
 // Where an answer goes: an HTTP/1.1 connection or an HTTP/2 session.
 class Transport {
@@ -92,6 +93,7 @@ struct Call {
   // --- connection ---
   Service* service = nullptr;
   Transport* transport = nullptr;  // nullptr: the client has gone
+  const Peer* peer = nullptr;      // of the connection, while there is a transport
   size_t pool_index = 0;           // the front's; survives clear()
   int32_t stream = 0;
   Call* prev = nullptr;  // calls of one transport
@@ -142,6 +144,7 @@ inline void Call::clear() {
   reply.text.shrink(size_t{64} << 10);
   service = nullptr;
   transport = nullptr;
+  peer = nullptr;
   stream = 0;
   prev = next = nullptr;
   prefix_bytes = 0;

@@ -20,7 +20,7 @@ constexpr int kRoundsPerTurn = 16;  // of producing and writing
 
 }  // namespace
 
-Connection::Connection(Front& front, int fd) : front_(front), fd_(fd), queue_(front) {}
+Connection::Connection(Front& front, int fd, const Peer& peer) : front_(front), fd_(fd), peer_(peer), queue_(front) {}
 
 Connection::~Connection() { TimerList::cancel(*this); }
 
@@ -29,6 +29,13 @@ bool Connection::open() {
   if (!front_.loop().add(fd_, interest_, this).ok()) return false;
   update_timer();
   return true;
+}
+
+void Connection::introduce(Call* call, Transport* transport) {
+  call->service = &front_.service();
+  call->transport = transport;
+  call->peer = &peer_;
+  call->request.flow = peer_.number;
 }
 
 void Connection::touch() { front_.mark_dirty(this); }

@@ -8,6 +8,7 @@
 
 #include "net/call.h"
 #include "net/loop.h"
+#include "net/peer.h"
 #include "net/write_queue.h"
 
 namespace verge::net {
@@ -43,7 +44,7 @@ class Connection final : public EventHandler, public Timer {
   // Above it nothing is added to the queue and nothing read, below it both go on.
   static constexpr size_t kHighWater = size_t{256} << 10;
 
-  Connection(Front& front, int fd);
+  Connection(Front& front, int fd, const Peer& peer);
   ~Connection();
 
   bool open();  // registers with the loop
@@ -56,6 +57,9 @@ class Connection final : public EventHandler, public Timer {
 
   // --- for the session ---
   Front& front() { return front_; }
+  const Peer& peer() const { return peer_; }
+  // A call that begins on this connection.
+  void introduce(Call* call, Transport* transport);
   WriteQueue& queue() { return queue_; }
   // Closes when everything queued is written; whatever the peer still sends is read and dropped for a moment, so that it sees the answer.
   void close_when_written() { closing_ = true; }
@@ -81,6 +85,7 @@ class Connection final : public EventHandler, public Timer {
 
   Front& front_;
   int fd_;
+  const Peer peer_;
   WriteQueue queue_;
   std::unique_ptr<Session> session_;  // nullptr while the first bytes do not tell
   char first_[24];

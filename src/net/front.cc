@@ -105,14 +105,14 @@ void Front::end_of_turn() {
   if (stopping_) finish_if_stopped();
 }
 
-void Front::adopt(int fd) {
+void Front::adopt(int fd, const Peer& peer) {
   if (stopping_) {
     close(fd);
     shared_.connections.fetch_sub(1, std::memory_order_relaxed);
     metrics_.count_shed(Shed::kStopping);
     return;
   }
-  auto* c = new Connection(*this, fd);
+  auto* c = new Connection(*this, fd, peer);
   if (!c->open()) {
     delete c;
     close(fd);

@@ -19,6 +19,7 @@
 namespace verge::net {
 
 class Connection;
+struct Peer;
 
 // What the fronts of a server have in common.
 struct Shared {
@@ -47,10 +48,10 @@ class Front {
   void expect_connection() { connection_count_.fetch_add(1, std::memory_order_relaxed); }
 
   // --- the front's own thread ---
-  void adopt(int fd);  // an accepted socket
-  void adopt_expected(int fd) {
+  void adopt(int fd, const Peer& peer);  // an accepted socket
+  void adopt_expected(int fd, const Peer& peer) {
     connection_count_.fetch_sub(1, std::memory_order_relaxed);
-    adopt(fd);
+    adopt(fd, peer);
   }
   // Ends idle connections, tells the others to finish, and calls `stopped` once nothing is left; then the thread ends.
   void begin_stop(std::function<void()> stopped);

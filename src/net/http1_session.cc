@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "net/access.h"
 #include "net/front.h"
 
 namespace verge::net {
@@ -129,8 +130,7 @@ bool Http1Session::take_head(std::string_view text) {
     return false;
   }
   call_->protocol = Protocol::kHttp1;
-  call_->service = &front.service();
-  call_->transport = this;
+  connection_.introduce(call_, this);
   keep_alive_ = head.keep_alive;
   if (error.status) {
     front.metrics().count_shed(Shed::kProtocolError);
@@ -143,6 +143,10 @@ bool Http1Session::take_head(std::string_view text) {
   call_->json_bytes = head.json_bytes;
   call_->encoded = head.encoded;
   if (head.timeout_ns) call_->request.bounds.deadline_ns = now_ns() + head.timeout_ns;
+  if (Status s = admit(*call_); !s.ok()) {
+    refuse(std::move(s));
+    return false;
+  }
   if (head.chunked) {
     state_ = State::kChunked;
     chunks_.reset();
@@ -217,8 +221,7 @@ void Http1Session::refuse(Status status, int http_status) {
     connection_.close_when_written();
     return;
   }
-  call_->service = &connection_.front().service();
-  call_->transport = this;
+  connection_.introduce(call_, this);
   call_->request.arrival_ns = now_ns();
   connection_.front().service().fail(call_, std::move(status), http_status);
 }

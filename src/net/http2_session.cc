@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "net/access.h"
 #include "net/front.h"
 #include "net/grpc.h"
 
@@ -143,8 +144,7 @@ int Http2Session::on_begin_headers(const nghttp2_frame* frame) {
     return 0;
   }
   call->protocol = Protocol::kHttp2;
-  call->service = &connection_.front().service();
-  call->transport = this;
+  connection_.introduce(call, this);
   call->stream = frame->hd.stream_id;
   calls_.add(call);
   ++receiving_;
@@ -243,6 +243,7 @@ int Http2Session::on_frame(const nghttp2_frame* frame) {
     case NGHTTP2_HEADERS:
       if (head_of_ && head_of_->stream == frame->hd.stream_id) {
         Call* call = std::exchange(head_of_, nullptr);
+        if (call->head_error.ok()) call->head_error = admit(*call);
         if (!call->head_error.ok()) {
           refuse(call, std::move(call->head_error));
           return 0;

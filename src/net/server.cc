@@ -10,6 +10,7 @@
 #include "net/front.h"
 #include "net/json_write.h"
 #include "net/listener.h"
+#include "net/peer.h"
 #include "net/utf8.h"
 
 namespace verge::net {
@@ -20,6 +21,9 @@ constexpr uint64_t kAcceptPauseNs = 100'000'000;  // when the machine has no des
 
 Status check(const ServerOptions& o) {
   auto bad = [](const char* what) { return invalid_argument(std::string("server option ") + what); };
+  if (o.listeners.empty()) return bad("listeners must name at least one");
+  for (const ListenOptions& l : o.listeners)
+    if (l.tls) return bad("tls of a listener needs a certificate");
   if (o.fronts < 1 || o.fronts > 1024) return bad("fronts must be between 1 and 1024");
   if (o.max_connections < 1) return bad("max_connections must be at least 1");
   if (o.max_streams < 1) return bad("max_streams must be at least 1");
@@ -35,11 +39,12 @@ Status check(const ServerOptions& o) {
 }  // namespace
 
 // Accepts on the first front and hands connections to the front that has the fewest.
-class Server::Impl final : public EventHandler, public Timer {
+class Server::Impl final {
  public:
-  Impl(ServerOptions options, runtime::Runtime& runtime, Listener listener)
-      : shared(std::move(options), runtime), listener_(std::move(listener)), address(listener_.text()), port(listener_.port()),
-        pause_timers_(kAcceptPauseNs) {
+  Impl(ServerOptions options, runtime::Runtime& runtime, std::vector<Listener> listeners)
+      : shared(std::move(options), runtime), address(listeners.front().text()), port(listeners.front().port()), pause_timers_(kAcceptPauseNs) {
+    for (Listener& l : listeners) acceptors_.push_back(std::make_unique<Acceptor>(*this, std::move(l)));
+    for (const auto& a : acceptors_) addresses.push_back(a->listener.text());
     shared.metrics_text = [this] { return metrics_text(); };
   }
 
@@ -49,33 +54,12 @@ class Server::Impl final : public EventHandler, public Timer {
       fronts_.push_back(std::move(front));
     }
     fronts_[0]->loop().add_timers(&pause_timers_);
-    VERGE_RETURN_IF_ERROR(fronts_[0]->loop().add(listener_.fd(), EPOLLIN, this));
+    for (auto& a : acceptors_) VERGE_RETURN_IF_ERROR(fronts_[0]->loop().add(a->listener.fd(), EPOLLIN, a.get()));
     const auto& cores = shared.options.front_cores;
     for (size_t i = 0; i < fronts_.size(); ++i) fronts_[i]->start_thread(cores.empty() ? -1 : cores[i % cores.size()]);
     started_ = true;
     return {};
   }
-
-  void on_event(uint32_t) override { accept(kAcceptsPerTurn); }
-
-  void accept(int limit) {
-    for (int i = 0; i < limit; ++i) {
-      bool exhausted;
-      const int fd = listener_.accept(&exhausted);
-      if (fd < 0) {
-        if (exhausted) {
-          // Level-triggered: without a pause the loop would spin on the connection that cannot be taken.
-          fronts_[0]->metrics().count_shed(Shed::kConnections);
-          fronts_[0]->loop().remove(listener_.fd(), this);
-          pause_timers_.arm(*this, fronts_[0]->loop().now());
-        }
-        return;
-      }
-      take(fd);
-    }
-  }
-
-  void on_timer() override { static_cast<void>(fronts_[0]->loop().add(listener_.fd(), EPOLLIN, this)); }
 
   void begin_stop(std::function<void()> drained) {
     {
@@ -87,10 +71,12 @@ class Server::Impl final : public EventHandler, public Timer {
     }
     fronts_[0]->post([this] {
       // Connections that the kernel has already accepted are served too.
-      accept(shared.options.max_connections);
-      TimerList::cancel(*this);
-      fronts_[0]->loop().remove(listener_.fd(), this);
-      listener_.close();
+      for (auto& a : acceptors_) {
+        a->accept(shared.options.max_connections);
+        TimerList::cancel(*a);
+        fronts_[0]->loop().remove(a->listener.fd(), a.get());
+        a->listener.close();
+      }
       for (auto& front : fronts_) {
         Front* f = front.get();
         f->post([this, f] {
@@ -126,21 +112,54 @@ class Server::Impl final : public EventHandler, public Timer {
   Shared shared;
 
  private:
-  void take(int fd) {
+  struct Acceptor final : EventHandler, Timer {
+    Acceptor(Impl& s, Listener l) : server(s), listener(std::move(l)) {}
+    void on_event(uint32_t) override { accept(kAcceptsPerTurn); }
+    void on_timer() override { static_cast<void>(server.fronts_[0]->loop().add(listener.fd(), EPOLLIN, this)); }
+    void accept(int limit) {
+      Front& front = *server.fronts_[0];
+      for (int i = 0; i < limit; ++i) {
+        bool exhausted;
+        PeerAddress from;
+        const int fd = listener.accept(&from, &exhausted);
+        if (fd >= 0) {
+          server.take(fd, listener, from);
+          continue;
+        }
+        if (exhausted) {
+          // Level-triggered: without a pause the loop would spin on the connection that cannot be taken.
+          front.metrics().count_shed(Shed::kConnections);
+          front.loop().remove(listener.fd(), this);
+          server.pause_timers_.arm(*this, front.loop().now());
+        }
+        return;
+      }
+    }
+    Impl& server;
+    Listener listener;
+  };
+
+  void take(int fd, const Listener& listener, const PeerAddress& from) {
     if (shared.connections.fetch_add(1, std::memory_order_relaxed) >= shared.options.max_connections) {
       shared.connections.fetch_sub(1, std::memory_order_relaxed);
       fronts_[0]->metrics().count_shed(Shed::kConnections);
       ::close(fd);
       return;
     }
+    Peer peer;
+    peer.number = ++accepted_;
+    peer.role = listener.options().role;
+    peer.tls = listener.options().tls;
+    peer.checked = peer.role != Role::kAll;
+    describe(from, &peer);
     Front* best = fronts_[0].get();
     for (auto& front : fronts_)
       if (front->connection_count() < best->connection_count()) best = front.get();
     if (best == fronts_[0].get()) {
-      best->adopt(fd);
+      best->adopt(fd, peer);
     } else {
       best->expect_connection();
-      best->post([best, fd] { best->adopt_expected(fd); });
+      best->post([best, fd, peer] { best->adopt_expected(fd, peer); });
     }
   }
 
@@ -154,14 +173,15 @@ class Server::Impl final : public EventHandler, public Timer {
     if (drained) drained();
   }
 
-  Listener listener_;
-
  public:
   const std::string address;
   const int port;
+  std::vector<std::string> addresses;
 
  private:
   TimerList pause_timers_;
+  std::vector<std::unique_ptr<Acceptor>> acceptors_;
+  uint32_t accepted_ = 0;
   std::vector<std::unique_ptr<Front>> fronts_;
   bool started_ = false;
   std::atomic<bool> abandon_{false};
@@ -175,9 +195,13 @@ Server::Server() = default;
 
 Result<std::unique_ptr<Server>> Server::start(ServerOptions options, runtime::Runtime& runtime) {
   VERGE_RETURN_IF_ERROR(check(options));
-  VERGE_ASSIGN(auto listener, Listener::open(options.address, options.port));
+  std::vector<Listener> listeners;
+  for (const ListenOptions& o : options.listeners) {
+    VERGE_ASSIGN(auto listener, Listener::open(o));
+    listeners.push_back(std::move(listener));
+  }
   std::unique_ptr<Server> server(new Server);
-  server->impl_ = std::make_unique<Impl>(std::move(options), runtime, std::move(listener));
+  server->impl_ = std::make_unique<Impl>(std::move(options), runtime, std::move(listeners));
   VERGE_RETURN_IF_ERROR(server->impl_->start());
   return server;
 }
@@ -188,6 +212,7 @@ Server::~Server() {
 
 const std::string& Server::address() const { return impl_->address; }
 int Server::port() const { return impl_->port; }
+std::vector<std::string> Server::addresses() const { return impl_->addresses; }
 void Server::begin_stop(std::function<void()> drained) { impl_->begin_stop(std::move(drained)); }
 void Server::join() { impl_->join(); }
 std::string Server::metrics_text() const { return impl_->metrics_text(); }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "net/listener.h"
 #include "runtime/api.h"
 
 namespace verge::net {
@@ -30,8 +31,7 @@ struct AccessRecord {
 void print_access_record(const AccessRecord& record, std::string* out);
 
 struct ServerOptions {
-  std::string address = "127.0.0.1";  // a numeric IPv4 or IPv6 address, or "localhost"
-  int port = 8000;                    // 0 takes a free one
+  std::vector<ListenOptions> listeners = {{}};
   int fronts = 1;                     // threads
   std::vector<int> front_cores;       // front i runs on front_cores[i % size]; empty: anywhere
   std::string version = "0";          // told by server metadata
@@ -62,8 +62,11 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  const std::string& address() const;  // "127.0.0.1:8000", "[::1]:8000": with the port that was taken
+  // Of the first listener: "127.0.0.1:8000", "[::1]:8000", with the port that was taken; "unix:/path" with port 0.
+  const std::string& address() const;
   int port() const;
+  // Of all, in the order of the options.
+  std::vector<std::string> addresses() const;
 
   // Stops taking connections and requests; what was accepted is answered (HTTP/2: GOAWAY twice; HTTP/1.1: Connection: close). Then, or
   // when drain_timeout_s is over, calls `drained` from a front's thread. Any thread, once.

@@ -9,6 +9,7 @@
 #include "core/manifest.h"
 #include "core/yaml.h"
 #include "os/files.h"
+#include "serve/config_security.h"
 
 namespace verge::serve {
 namespace {
@@ -72,10 +73,11 @@ Json size(const char* description) { return Json{{"type", Json::array({"string",
 const std::vector<Field>& fields() {
   static const std::vector<Field> table = {
       {"zoo", described("string", "folder of packages, a package, or a model file; relative to this file"), text(&Config::zoo)},
-      {"listen", described("string", "HOST:PORT; port 0 takes a free one; default 127.0.0.1:8000"),
+      {"listen", described("string", "HOST:PORT or unix:/path; port 0 takes a free one; default 127.0.0.1:8000"),
        [](Config& c, const YamlNode& n) {
          if (n.kind != Kind::kScalar) return wrong("HOST:PORT is expected");
-         return parse_listen(n.text, c.host, c.port);
+         c.has_listen = true;
+         return parse_listen(n.text, c.listen.address, c.listen.port);
        }},
       {"fronts", ranged("threads that serve connections; default: one for every eight cores", 1, 64), integer(&Config::fronts, 1, 64)},
       {"lanes", ranged("lanes that run models, the cores dealt out among them; 0: the fronts run them; default: one a core, 0 on a single core", 0, 256),
@@ -160,7 +162,10 @@ std::string known(const std::string& prefix) {
     const std::string name = path.substr(prefix.size(), path.find('.', prefix.size()) - prefix.size());
     if (all.find(name + ",") == std::string::npos) all += name + ", ";
   }
-  if (prefix.empty()) return all + "models";
+  if (prefix.empty()) {
+    for (const Section& s : security_sections()) all.append(s.name).append(", ");
+    return all + "models";
+  }
   return all.substr(0, all.size() - 2);
 }
 
@@ -169,6 +174,12 @@ Status read_fields(Config& config, const YamlNode& node, const std::string& pref
     const std::string path = prefix + key;
     if (path == "models") {
       VERGE_RETURN_IF_ERROR(read_models(config, value, file));
+      continue;
+    }
+    const auto sections = security_sections();
+    const auto section = std::find_if(sections.begin(), sections.end(), [&](const Section& s) { return path == s.name; });
+    if (section != sections.end()) {
+      VERGE_RETURN_IF_ERROR(section->read(config, value, file));
       continue;
     }
     const auto field = std::find_if(fields().begin(), fields().end(), [&](const Field& f) { return path == f.path; });
@@ -236,8 +247,15 @@ Result<std::vector<int>> parse_cores(std::string_view given) {
   return out;
 }
 
-Status parse_listen(std::string_view given, std::string& host, int64_t& port) {
-  const Status bad = invalid_argument("'" + std::string(given.substr(0, 64)) + "' is no address; write HOST:PORT, such as 127.0.0.1:8000 or [::1]:8000");
+Status parse_listen(std::string_view given, std::string& address, int& port) {
+  if (given.starts_with("unix:")) {
+    if (given.size() < 7 || given[5] != '/') return invalid_argument("'" + std::string(given.substr(0, 64)) + "' is no Unix socket; write unix:/absolute/path");
+    address = given;
+    port = 0;
+    return {};
+  }
+  const Status bad =
+      invalid_argument("'" + std::string(given.substr(0, 64)) + "' is no address; write HOST:PORT, such as 127.0.0.1:8000 or [::1]:8000, or unix:/path");
   const size_t colon = given.rfind(':');
   if (colon == std::string_view::npos || colon == 0) return bad;
   std::string_view name = given.substr(0, colon);
@@ -247,10 +265,10 @@ Status parse_listen(std::string_view given, std::string& host, int64_t& port) {
   } else if (name.find(':') != std::string_view::npos) {
     return bad;
   }
-  int64_t n = 0;
+  int n = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n);
   if (error != std::errc() || end != digits.data() + digits.size() || n < 0 || n > 65535 || name.empty()) return bad;
-  host = name;
+  address = name;
   port = n;
   return {};
 }
@@ -262,6 +280,7 @@ Result<Config> parse_config(std::string_view given, const std::string& file) {
   if (root.kind != Kind::kMap) return invalid_argument(file + ":" + std::to_string(root.line) + ": a map of settings is expected");
   VERGE_RETURN_IF_ERROR(read_fields(config, root, "", file));
   const std::string dir = os::dir_name(file);
+  if (Status s = check_security(config); !s.ok()) return s.prefixed(file);
   config.zoo = relative_to(dir, config.zoo);
   config.state_dir = relative_to(dir, config.state_dir);
   config.cache_dir = relative_to(dir, config.cache_dir);
@@ -276,7 +295,10 @@ Result<Config> load_config(const ServeOptions& o) {
   }
   if (!o.path.empty()) c.zoo = o.path;
   if (c.zoo.empty()) return invalid_argument("nothing to serve: name a zoo, a package or a model file, or set 'zoo' in the configuration");
-  if (o.listen) VERGE_RETURN_IF_ERROR(parse_listen(*o.listen, c.host, c.port).prefixed("--listen"));
+  if (o.listen) {
+    VERGE_RETURN_IF_ERROR(parse_listen(*o.listen, c.listen.address, c.listen.port).prefixed("--listen"));
+    c.listeners.clear();
+  }
   if (o.fronts) c.fronts = *o.fronts;
   if (o.lanes) c.lanes = *o.lanes;
   if (c.fronts < 0 || c.fronts > 64) return invalid_argument("--fronts: " + std::to_string(c.fronts) + " is not between 1 and 64");
@@ -337,6 +359,7 @@ std::string config_schema_json() {
     if (group.is_null()) group = Json{{"type", "object"}, {"additionalProperties", false}, {"properties", Json::object()}};
     group["properties"][path.substr(dot + 1)] = f.schema;
   }
+  for (const Section& s : security_sections()) properties[s.name] = s.schema;
   properties["models"] = model_schema();
   const Json schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
                        {"title", "Configuration of verge serve"},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "net/listener.h"
 #include "serve/serve.h"
 
 namespace verge::serve {
@@ -17,10 +18,16 @@ struct ModelConfig {
   std::vector<std::string> resident;  // loaded from the start, beside the default
 };
 
+struct ListenerConfig {
+  net::ListenOptions options;
+  bool has_role = false;
+};
+
 struct Config {
   std::string zoo;
-  std::string host = "127.0.0.1";
-  int64_t port = 8000;
+  net::ListenOptions listen;              // the simple form
+  bool has_listen = false;
+  std::vector<ListenerConfig> listeners;  // the long one, which counts where it is not empty
   int64_t fronts = 0;       // 0: chosen
   int64_t lanes = -1;       // -1: chosen; 0: the fronts run the models
   int64_t threads = 1;      // of one engine instance
@@ -44,7 +51,7 @@ Result<Config> parse_config(std::string_view text, const std::string& file);
 // The file, if there is one, then the command line over it; then what has to hold of the whole.
 Result<Config> load_config(const ServeOptions& options);
 
-Status parse_listen(std::string_view text, std::string& host, int64_t& port);  // "HOST:PORT", "[::1]:PORT"
+Status parse_listen(std::string_view text, std::string& address, int& port);  // "HOST:PORT", "[::1]:PORT", "unix:/path" (port 0)
 Result<uint64_t> parse_bytes(std::string_view text);                            // "512MiB", "2GB", "1000"
 Result<std::vector<int>> parse_cores(std::string_view text);                    // "0-3,6"
 

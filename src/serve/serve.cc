@@ -11,6 +11,7 @@
 #include "os/files.h"
 #include "os/process.h"
 #include "serve/config.h"
+#include "serve/config_security.h"
 #include "serve/log.h"
 #include "serve/sources.h"
 
@@ -31,8 +32,7 @@ int refuse(const Status& s) {
 
 net::ServerOptions net_options(const Config& config, const Placement& placement, const Log& log) {
   net::ServerOptions o;
-  o.address = config.host;
-  o.port = static_cast<int>(config.port);
+  o.listeners = listeners_of(config);
   o.fronts = static_cast<int>(placement.fronts);
   o.front_cores = placement.front_cores;
   o.version = std::string(kVersion);
@@ -79,7 +79,7 @@ bool open_all(const Environment& env, const std::vector<Found>& found, runtime::
   return !os::interrupted();
 }
 
-Json ready_event(const std::string& address, const std::vector<std::shared_ptr<runtime::ModelSource>>& sources, const std::vector<runtime::VariantReport>& variants) {
+Json ready_event(const net::Server& server, const std::vector<net::ListenOptions>& listeners, const std::vector<std::shared_ptr<runtime::ModelSource>>& sources, const std::vector<runtime::VariantReport>& variants) {
   Json models = Json::array();
   for (const auto& s : sources) {
     Json m = {{"name", s->name}, {"version", s->version}};
@@ -95,7 +95,11 @@ Json ready_event(const std::string& address, const std::vector<std::shared_ptr<r
     }
     models.push_back(std::move(m));
   }
-  return {{"event", "ready"}, {"address", address}, {"pid", ::getpid()}, {"models", std::move(models)}};
+  Json listening = Json::array();
+  const std::vector<std::string> addresses = server.addresses();
+  for (size_t i = 0; i < listeners.size(); ++i)
+    listening.push_back({{"address", addresses[i]}, {"role", net::role_name(listeners[i].role)}, {"tls", listeners[i].tls}});
+  return {{"event", "ready"}, {"address", server.address()}, {"listeners", std::move(listening)}, {"pid", ::getpid()}, {"models", std::move(models)}};
 }
 
 void wait_for_signal() {
@@ -141,7 +145,7 @@ int run(const Config& config) {
   const bool hopeless = complete && sources.size() == 1 && !found->front().model_path.empty() && !sources.front()->broken.ok();
   if (complete && !hopeless) {
     (*runtime)->set_preparing(false);
-    std::cout << ready_event((*server)->address(), sources, (*runtime)->variants()).dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+    std::cout << ready_event(**server, listeners_of(config), sources, (*runtime)->variants()).dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
     log.info("ready", {{"models", sources.size()}, {"resident_bytes", os::resident_bytes()}});
     wait_for_signal();
     log.info("stopping", {{"drain_seconds", config.drain_timeout_s}});

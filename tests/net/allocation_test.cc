@@ -53,7 +53,7 @@ class AllocationTest : public testing::Test {
   AllocationTest() {
     uncounted = true;
     ServerOptions options;
-    options.port = 0;
+    options.listeners[0].port = 0;
     server_ = std::move(Server::start(options, runtime_)).value();
   }
   template <typename Fn>

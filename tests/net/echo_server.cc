@@ -17,12 +17,12 @@
 
 int main(int argc, char** argv) {
   verge::net::ServerOptions options;
-  options.port = 0;
+  options.listeners[0].port = 0;
   bool log = false, watch_stdin = true;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     auto value = [&] { return i + 1 < argc ? argv[++i] : ""; };
-    if (arg == "--port") options.port = std::atoi(value());
+    if (arg == "--port") options.listeners[0].port = std::atoi(value());
     else if (arg == "--fronts") options.fronts = std::atoi(value());
     else if (arg == "--core") options.front_cores.push_back(std::atoi(value()));
     else if (arg == "--max-message") options.max_message_bytes = std::strtoull(value(), nullptr, 10);

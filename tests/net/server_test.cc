@@ -29,7 +29,7 @@ using testing::StartsWith;
 class ServerTest : public testing::Test {
  protected:
   void start(ServerOptions options = {}) {
-    options.port = 0;
+    for (ListenOptions& l : options.listeners) l.port = 0;
     auto made = Server::start(options, runtime_);
     ASSERT_TRUE(made.ok()) << made.status().to_string();
     server_ = std::move(made).value();
@@ -477,18 +477,18 @@ TEST_F(ServerTest, SeveralServersAndFronts) {
   start(options);
   test::EchoRuntime other_runtime;
   ServerOptions same;
-  same.port = server_->port();
+  same.listeners[0].port = server_->port();
   auto taken = Server::start(same, other_runtime);
   ASSERT_FALSE(taken.ok());
   EXPECT_EQ(taken.status().code(), Code::kUnavailable);
   EXPECT_THAT(taken.status().message(), HasSubstr("127.0.0.1:" + std::to_string(server_->port())));
   ServerOptions v6;
-  v6.address = "::1";
-  v6.port = 0;
+  v6.listeners[0].address = "::1";
+  v6.listeners[0].port = 0;
   auto second = Server::start(v6, other_runtime);
   EXPECT_TRUE(!second.ok() || (*second)->address().starts_with("[::1]:"));
   ServerOptions wrong;
-  wrong.address = "example.org";
+  wrong.listeners[0].address = "example.org";
   EXPECT_EQ(Server::start(wrong, other_runtime).status().code(), Code::kInvalidArgument);
   std::vector<std::thread> clients;
   std::atomic<int> good{0};

@@ -28,8 +28,8 @@ models:
                               "/etc/verge/server.yaml");
   ASSERT_TRUE(c.ok()) << c.status().to_string();
   EXPECT_EQ(c->zoo, "/etc/verge/models");
-  EXPECT_EQ(c->host, "::1");
-  EXPECT_EQ(c->port, 0);
+  EXPECT_EQ(c->listen.address, "::1");
+  EXPECT_EQ(c->listen.port, 0);
   EXPECT_EQ(c->fronts, 2);
   EXPECT_EQ(c->lanes, 0);
   EXPECT_EQ(c->threads, 4);
@@ -89,7 +89,7 @@ TEST(Config, TheCommandLineWins) {
   auto c = load_config(o);
   ASSERT_TRUE(c.ok()) << c.status().to_string();
   EXPECT_EQ(c->fronts, 3);
-  EXPECT_EQ(c->host, "0.0.0.0");
+  EXPECT_EQ(c->listen.address, "0.0.0.0");
   EXPECT_EQ(c->memory, uint64_t{1} << 30);
   EXPECT_EQ(c->zoo, os::join(*dir, "here"));
   o.listen = "nowhere";
@@ -102,7 +102,7 @@ TEST(Config, TheSchemaHasEveryFieldAndNothingElsePasses) {
   const auto schema = parse_json(config_schema_json(), "schema");
   ASSERT_TRUE(schema.ok());
   const Json& properties = (*schema)["properties"];
-  for (const char* name : {"zoo", "listen", "fronts", "lanes", "threads", "cores", "memory", "queue_limit", "state_dir", "cache_dir", "log", "limits", "models"}) {
+  for (const char* name : {"zoo", "listen", "listeners", "fronts", "lanes", "threads", "cores", "memory", "queue_limit", "state_dir", "cache_dir", "log", "limits", "models"}) {
     EXPECT_TRUE(properties.contains(name)) << name;
   }
   EXPECT_EQ(properties["log"]["properties"].size(), 3u);
@@ -118,10 +118,12 @@ TEST(Config, Sizes) {
 
 TEST(Config, Addresses) {
   std::string host;
-  int64_t port = 0;
+  int port = 0;
   EXPECT_TRUE(parse_listen("localhost:80", host, port).ok());
   EXPECT_EQ(host, "localhost");
-  for (const char* bad : {"", ":80", "80", "a:", "a:x", "a:65536", "a:-1", "::1:80", "[]:80"}) EXPECT_FALSE(parse_listen(bad, host, port).ok()) << bad;
+  EXPECT_TRUE(parse_listen("unix:/run/verge.sock", host, port).ok());
+  EXPECT_EQ(host, "unix:/run/verge.sock");
+  for (const char* bad : {"", ":80", "80", "a:", "a:x", "a:65536", "a:-1", "::1:80", "[]:80", "unix:", "unix:relative", "unix:/"}) EXPECT_FALSE(parse_listen(bad, host, port).ok()) << bad;
 }
 
 TEST(Placement, OneCoreForEverythingAndALaneACore) {

@@ -1,0 +1,26 @@
+// Who may do what: what a request needs, and whether its listener serves that.
+#pragma once
+
+#include <cstdint>
+
+#include "core/status.h"
+#include "net/call.h"
+
+namespace verge::net {
+
+enum class Need : uint8_t {
+  kHealth,      // is the server alive, is it ready
+  kMetadata,    // of the server and of models
+  kInfer,
+  kStatistics,
+  kManage,      // repository, shared memory, trace and log settings
+  kMetrics,
+};
+
+// By method and path. What is unknown needs kManage, so that a new method is closed until it is listed.
+Need need_of(const Call& call);
+
+// Called when the head of a request is there, so that nothing of a refused one is received. Ok for peers that need no check.
+Status admit(const Call& call);
+
+}  // namespace verge::net
