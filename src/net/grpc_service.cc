@@ -4,9 +4,10 @@
 
 #include "net/front.h"
 #include "net/grpc.h"
-#include "net/service.h"
+#include "net/grpc_reply.h"
+#include "net/model_config.h"
+#include "net/model_statistics.h"
 #include "net/utf8.h"
-#include "net/wire.h"
 
 namespace verge::net {
 namespace {
@@ -14,63 +15,17 @@ namespace {
 constexpr std::string_view kInference = "/inference.GRPCInferenceService/";
 constexpr std::string_view kHealth = "/grpc.health.v1.Health/";
 
-// Starts an answer: room for the prefix, which seal_message() fills in.
-ByteBuffer& start_message(Call* call) {
-  ByteBuffer& text = call->reply.text;
-  text.clear();
-  text.room(kGrpcPrefixBytes);
-  text.added(kGrpcPrefixBytes);
-  return text;
-}
-
-void seal_message(Call* call) {
-  Reply& reply = call->reply;
-  size_t bytes = 0;
-  for (const Segment& s : reply.segments) bytes += s.size;
-  put_grpc_prefix(reply.text.data(), bytes - kGrpcPrefixBytes);
-}
-
-void answer_text(Service& service, Call* call) {
-  Reply& reply = call->reply;
-  reply.segments.push_back({nullptr, 0, reply.text.size()});
-  seal_message(call);
-  service.answer(call);
-}
-
-struct NameAndVersion {
-  std::string_view name;
-  int64_t version = 0;
-};
-
-// ModelReadyRequest and ModelMetadataRequest: name = 1, version = 2.
-Result<NameAndVersion> read_name_and_version(std::string_view message) {
-  NameAndVersion out;
-  std::string_view version;
-  wire::Reader reader(message);
-  wire::Field f;
-  while (reader.next(&f)) {
-    if (f.type != wire::kBytes) continue;
-    if (f.number == 1) out.name = f.bytes;
-    if (f.number == 2) version = f.bytes;
-  }
-  if (!reader.ok() || !valid_utf8(out.name) || !valid_utf8(version))
-    return invalid_argument("request message is not a well-formed protobuf message");
-  VERGE_ASSIGN(out.version, parse_model_version(version));
-  return out;
-}
-
 void answer_bool(Service& service, Call* call, bool value) {
   wire::add_bool(start_message(call), 1, value);
-  answer_text(service, call);
+  answer_message(service, call);
 }
 
 void server_metadata(Service& service, Call* call) {
   ByteBuffer& text = start_message(call);
   wire::add_string(text, 1, "verge");
   wire::add_string(text, 2, service.front().options().version);
-  wire::add_string(text, 3, "binary_tensor_data");
-  wire::add_string(text, 3, "parameters");
-  answer_text(service, call);
+  for (std::string_view name : extensions(service.front().options())) wire::add_string(text, 3, name);
+  answer_message(service, call);
 }
 
 void model_ready(Service& service, Call* call) {
@@ -95,10 +50,14 @@ void add_tensor(ByteBuffer& out, uint32_t number, const TensorSpec& spec, ByteBu
   wire::add_bytes(out, number, scratch.view());
 }
 
+// What there is to say about the model that the message names; an error of what cannot serve.
+Result<runtime::ModelDoc> asked_doc(Service& service, Call* call) {
+  VERGE_ASSIGN(const NameAndVersion asked, read_name_and_version(call->body.text()));
+  return service.serving_doc(asked.name, asked.version);
+}
+
 void model_metadata(Service& service, Call* call) {
-  auto asked = read_name_and_version(call->body.text());
-  if (!asked.ok()) return service.fail(call, asked.status());
-  auto doc = service.runtime().model_doc(service.front().runtime_front(), asked->name, asked->version);
+  auto doc = asked_doc(service, call);
   if (!doc.ok()) return service.fail(call, doc.status());
   ByteBuffer& text = start_message(call);
   wire::add_string(text, 1, doc->name);
@@ -107,7 +66,27 @@ void model_metadata(Service& service, Call* call) {
   ByteBuffer scratch;
   for (const TensorSpec& t : doc->inputs) add_tensor(text, 4, t, scratch);
   for (const TensorSpec& t : doc->outputs) add_tensor(text, 5, t, scratch);
-  answer_text(service, call);
+  answer_message(service, call);
+}
+
+void model_config(Service& service, Call* call) {
+  auto doc = asked_doc(service, call);
+  if (!doc.ok()) return service.fail(call, doc.status());
+  ByteBuffer& text = start_message(call);
+  {
+    const wire::Nested config(text, 1);
+    write_model_config(*doc, &text);
+  }
+  answer_message(service, call);
+}
+
+void model_statistics(Service& service, Call* call) {
+  auto asked = read_name_and_version(call->body.text());
+  if (!asked.ok()) return service.fail(call, asked.status());
+  auto models = service.runtime().statistics(service.front().runtime_front(), asked->name, asked->version);
+  if (!models.ok()) return service.fail(call, models.status());
+  write_statistics(*models, &start_message(call));
+  answer_message(service, call);
 }
 
 void model_infer(Service& service, Call* call) {
@@ -126,16 +105,53 @@ void health_check(Service& service, Call* call) {
   while (reader.next(&f))
     if (f.number == 1 && f.type == wire::kBytes) name = f.bytes;
   if (!reader.ok() || !valid_utf8(name))
-    return service.fail(call, invalid_argument("request message is not a well-formed protobuf message"));
+    return service.fail(call, malformed_message());
   if (!name.empty() && name != kInference.substr(1, kInference.size() - 2))
     return service.fail(call, not_found("unknown service '" + std::string(name.substr(0, 128)) + "'"));
   ByteBuffer& text = start_message(call);
   wire::add_tag(text, 1, wire::kVarint);
   text.push_back(service.runtime().ready() ? 1 : 2);
-  answer_text(service, call);
+  answer_message(service, call);
 }
 
 }  // namespace
+
+ByteBuffer& start_message(Call* call) {
+  ByteBuffer& text = call->reply.text;
+  text.clear();
+  text.room(kGrpcPrefixBytes);
+  text.added(kGrpcPrefixBytes);
+  return text;
+}
+
+void seal_message(Call* call) {
+  Reply& reply = call->reply;
+  size_t bytes = 0;
+  for (const Segment& s : reply.segments) bytes += s.size;
+  put_grpc_prefix(reply.text.data(), bytes - kGrpcPrefixBytes);
+}
+
+void answer_message(Service& service, Call* call) {
+  Reply& reply = call->reply;
+  reply.segments.push_back({nullptr, 0, reply.text.size()});
+  seal_message(call);
+  service.answer(call);
+}
+
+Result<NameAndVersion> read_name_and_version(std::string_view message) {
+  NameAndVersion out;
+  std::string_view version;
+  wire::Reader reader(message);
+  wire::Field f;
+  while (reader.next(&f)) {
+    if (f.type != wire::kBytes) continue;
+    if (f.number == 1) out.name = f.bytes;
+    if (f.number == 2) version = f.bytes;
+  }
+  if (!reader.ok() || !valid_utf8(out.name) || !valid_utf8(version)) return malformed_message();
+  VERGE_ASSIGN(out.version, parse_model_version(version));
+  return out;
+}
 
 void handle_grpc(Service& service, Call* call) {
   if (!call->grpc_type_known)
@@ -149,6 +165,8 @@ void handle_grpc(Service& service, Call* call) {
     if (method == "ModelReady") return model_ready(service, call);
     if (method == "ServerMetadata") return server_metadata(service, call);
     if (method == "ModelMetadata") return model_metadata(service, call);
+    if (method == "ModelConfig") return model_config(service, call);
+    if (method == "ModelStatistics") return model_statistics(service, call);
   } else if (call->method == Method::kPost && path.starts_with(kHealth) && path.substr(kHealth.size()) == "Check") {
     return health_check(service, call);
   }

@@ -4,53 +4,15 @@
 
 #include "net/front.h"
 #include "net/json_write.h"
-#include "net/service.h"
+#include "net/model_config.h"
+#include "net/model_statistics.h"
+#include "net/rest_reply.h"
 #include "net/utf8.h"
 
 namespace verge::net {
 namespace {
 
-constexpr std::string_view kJson = "application/json";
-
-void answer_json(Service& service, Call* call, int status = 200) {
-  Reply& reply = call->reply;
-  reply.http_status = status;
-  reply.content_type = kJson;
-  reply.segments.push_back({nullptr, 0, reply.text.size()});
-  service.answer(call);
-}
-
-// Whether the method is one of those of the path; answers 405 where not.
-bool allow(Service& service, Call* call, bool post) {
-  const bool get = call->method == Method::kGet || call->method == Method::kHead;
-  if (post ? call->method == Method::kPost : get) return true;
-  call->reply.allow = post ? "POST" : "GET, HEAD";
-  service.fail(call, invalid_argument("method not allowed; this path takes " + std::string(post ? "POST" : "GET")), 405);
-  return false;
-}
-
-void unknown_path(Service& service, Call* call) {
-  const std::string_view path = path_of(*call).substr(0, 256);
-  service.fail(call, not_found("unknown path '" + (valid_utf8(path) ? std::string(path) : "?") + "'"));
-}
-
-// Removes %XX; false where one is malformed.
-bool percent_decode(std::string_view in, std::string* out) {
-  out->clear();
-  for (size_t i = 0; i < in.size(); ++i) {
-    if (in[i] != '%') {
-      out->push_back(in[i]);
-      continue;
-    }
-    unsigned byte = 0;
-    if (in.size() - i < 3) return false;
-    const char* end = in.data() + i + 3;
-    if (std::from_chars(in.data() + i + 1, end, byte, 16).ptr != end) return false;
-    out->push_back(static_cast<char>(byte));
-    i += 2;
-  }
-  return true;
-}
+constexpr std::string_view kJsonType = "application/json";
 
 void health(Service& service, Call* call, std::string_view key, bool good) {
   ByteBuffer& out = call->reply.text;
@@ -68,7 +30,13 @@ void server_metadata(Service& service, Call* call) {
   ByteBuffer& out = call->reply.text;
   out.append("{\"name\":\"verge\",\"version\":");
   json_string(service.front().options().version, &out);
-  out.append(",\"extensions\":[\"binary_tensor_data\",\"parameters\"]}");
+  out.append(",\"extensions\":[");
+  bool first = true;
+  for (std::string_view name : extensions(service.front().options())) {
+    if (!std::exchange(first, false)) out.push_back(',');
+    json_string(name, &out);
+  }
+  out.append("]}");
   answer_json(service, call);
 }
 
@@ -90,7 +58,7 @@ void tensors_json(const std::vector<TensorSpec>& specs, ByteBuffer* out) {
 }
 
 void model_metadata(Service& service, Call* call) {
-  auto doc = service.runtime().model_doc(service.front().runtime_front(), call->request.model, call->request.version);
+  auto doc = service.serving_doc(call->request.model, call->request.version);
   if (!doc.ok()) return service.fail(call, doc.status());
   ByteBuffer& out = call->reply.text;
   out.append("{\"name\":");
@@ -112,6 +80,19 @@ void model_metadata(Service& service, Call* call) {
   }
   out.push_back('}');
   answer_json(service, call);
+}
+
+void model_config(Service& service, Call* call) {
+  auto doc = service.serving_doc(call->request.model, call->request.version);
+  if (!doc.ok()) return service.fail(call, doc.status());
+  answer_json(service, call, model_config_json(*doc));
+}
+
+// Of one model, or of all.
+void model_statistics(Service& service, Call* call) {
+  auto models = service.runtime().statistics(service.front().runtime_front(), call->request.model, call->request.version);
+  if (!models.ok()) return service.fail(call, models.status());
+  answer_json(service, call, statistics_json(*models));
 }
 
 void model_ready(Service& service, Call* call) {
@@ -138,13 +119,7 @@ void model_infer(Service& service, Call* call) {
 
 // `rest` is what follows "/v2/models/".
 void models(Service& service, Call* call, std::string_view rest) {
-  auto part = [&rest] {
-    const size_t slash = rest.find('/');
-    const std::string_view head = rest.substr(0, slash);
-    rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
-    return head;
-  };
-  const std::string_view name = part();
+  const std::string_view name = next_part(&rest);
   if (name.empty()) return unknown_path(service, call);
   call->request.model = name;
   if (name.find('%') != std::string_view::npos) {
@@ -152,21 +127,30 @@ void models(Service& service, Call* call, std::string_view rest) {
       return service.fail(call, invalid_argument("malformed percent-encoding in the path"));
     call->request.model = call->name;
   }
-  std::string_view verb = part();
+  if (name == "stats" && rest.empty()) {
+    call->request.model = {};
+    if (allow(service, call, Allowed::kGet)) model_statistics(service, call);
+    return;
+  }
+  std::string_view verb = next_part(&rest);
   if (verb == "versions") {
-    auto version = parse_model_version(part());
+    auto version = parse_model_version(next_part(&rest));
     if (!version.ok()) return service.fail(call, version.status());
     if (*version == 0) return unknown_path(service, call);
     call->request.version = *version;
-    verb = part();
+    verb = next_part(&rest);
   }
   if (!rest.empty()) return unknown_path(service, call);
   if (verb == "infer") {
-    if (allow(service, call, true)) model_infer(service, call);
+    if (allow(service, call, Allowed::kPost)) model_infer(service, call);
   } else if (verb == "ready") {
-    if (allow(service, call, false)) model_ready(service, call);
+    if (allow(service, call, Allowed::kGet)) model_ready(service, call);
+  } else if (verb == "config") {
+    if (allow(service, call, Allowed::kGet)) model_config(service, call);
+  } else if (verb == "stats") {
+    if (allow(service, call, Allowed::kGet)) model_statistics(service, call);
   } else if (verb.empty()) {
-    if (allow(service, call, false)) model_metadata(service, call);
+    if (allow(service, call, Allowed::kGet)) model_metadata(service, call);
   } else {
     unknown_path(service, call);
   }
@@ -174,12 +158,66 @@ void models(Service& service, Call* call, std::string_view rest) {
 
 }  // namespace
 
+void answer_json(Service& service, Call* call, int status) {
+  Reply& reply = call->reply;
+  reply.http_status = status;
+  reply.content_type = kJsonType;
+  reply.segments.push_back({nullptr, 0, reply.text.size()});
+  service.answer(call);
+}
+
+void answer_json(Service& service, Call* call, const Json& json) {
+  call->reply.text.append(json.dump(-1, ' ', false, Json::error_handler_t::replace));
+  answer_json(service, call);
+}
+
+bool allow(Service& service, Call* call, Allowed allowed) {
+  const bool get = call->method == Method::kGet || call->method == Method::kHead, post = call->method == Method::kPost;
+  if ((get && allowed != Allowed::kPost) || (post && allowed != Allowed::kGet)) return true;
+  const bool both = allowed == Allowed::kGetAndPost;
+  call->reply.allow = both ? "GET, HEAD, POST" : allowed == Allowed::kPost ? "POST" : "GET, HEAD";
+  service.fail(call,
+               invalid_argument("method not allowed; this path takes " +
+                                std::string(both ? "GET and POST" : allowed == Allowed::kPost ? "POST" : "GET")),
+               405);
+  return false;
+}
+
+void unknown_path(Service& service, Call* call) {
+  const std::string_view path = path_of(*call).substr(0, 256);
+  service.fail(call, not_found("unknown path '" + (valid_utf8(path) ? std::string(path) : "?") + "'"));
+}
+
+bool percent_decode(std::string_view in, std::string* out) {
+  out->clear();
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (in[i] != '%') {
+      out->push_back(in[i]);
+      continue;
+    }
+    unsigned byte = 0;
+    if (in.size() - i < 3) return false;
+    const char* end = in.data() + i + 3;
+    if (std::from_chars(in.data() + i + 1, end, byte, 16).ptr != end) return false;
+    out->push_back(static_cast<char>(byte));
+    i += 2;
+  }
+  return true;
+}
+
+std::string_view next_part(std::string_view* rest) {
+  const size_t slash = rest->find('/');
+  const std::string_view head = rest->substr(0, slash);
+  *rest = slash == std::string_view::npos ? std::string_view() : rest->substr(slash + 1);
+  return head;
+}
+
 void write_rest_error(Call* call, const Status& status) {
   Reply& reply = call->reply;
   reply.text.append("{\"error\":");
   json_string(valid_utf8(status.message()) ? std::string_view(status.message()) : "malformed text", &reply.text);
   reply.text.push_back('}');
-  reply.content_type = kJson;
+  reply.content_type = kJsonType;
   reply.segments.push_back({nullptr, 0, reply.text.size()});
 }
 
@@ -197,7 +235,7 @@ void handle_rest(Service& service, Call* call) {
   else if (path == "/metrics")
     what = kMetrics;
   if (what == kUnknown) return unknown_path(service, call);
-  if (!allow(service, call, false)) return;
+  if (!allow(service, call, Allowed::kGet)) return;
   switch (what) {
     case kLive: return health(service, call, "live", service.runtime().live());
     case kReady: return health(service, call, "ready", service.runtime().ready());

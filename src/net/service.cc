@@ -117,6 +117,16 @@ void Service::log(const Call& call) {
   front_.options().access_log(r);
 }
 
+Result<runtime::ModelDoc> Service::serving_doc(std::string_view name, int64_t version) {
+  auto doc = runtime().model_doc(front_.runtime_front(), name, version);
+  if (doc.ok() && !doc->unavailable.ok()) return unavailable(doc->unavailable.message());
+  return doc;
+}
+
+std::vector<std::string_view> extensions(const ServerOptions&) {
+  return {"binary_tensor_data", "classification", "model_configuration", "parameters", "schedule_policy", "sequence", "statistics"};
+}
+
 void Service::count_copies(const CopyCount& copies) {
   if (!copies.tensors) return;
   front_.metrics().copied_tensors.add(copies.tensors);

@@ -3,9 +3,11 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/status.h"
 #include "net/call.h"
+#include "net/server.h"
 
 namespace verge::net {
 
@@ -30,6 +32,8 @@ class Service {
   // call.reply is complete but for seal().
   void answer(Call* call);
   void count_copies(const CopyCount& copies);
+  // What there is to say about a model; an error, with the reason, where it cannot serve.
+  Result<runtime::ModelDoc> serving_doc(std::string_view name, int64_t version);
 
  private:
   static void done(runtime::Request* request);
@@ -38,6 +42,9 @@ class Service {
   void log(const Call& call);
   Front& front_;
 };
+
+// The extensions that server metadata names: those that work here.
+std::vector<std::string_view> extensions(const ServerOptions& options);
 
 // The path without its query.
 inline std::string_view path_of(const Call& call) {

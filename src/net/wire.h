@@ -153,10 +153,39 @@ inline void add_bytes(ByteBuffer& out, uint32_t number, std::string_view v) {
 inline void add_string(ByteBuffer& out, uint32_t number, std::string_view v) {
   if (!v.empty()) add_bytes(out, number, v);
 }
+inline void add_uint(ByteBuffer& out, uint32_t number, uint64_t v) {
+  if (!v) return;
+  add_tag(out, number, kVarint);
+  add_varint(out, v);
+}
 inline void add_bool(ByteBuffer& out, uint32_t number, bool v) {
   if (!v) return;
   add_tag(out, number, kVarint);
   out.push_back(1);
 }
+
+// A message in a field: begun where it is made, ended where it is destroyed. Its length stands in a varint of four bytes whatever it is, which
+// every reader takes; so it is below 256 MiB.
+class Nested {
+ public:
+  Nested(ByteBuffer& out, uint32_t number) : out_(out) {
+    add_tag(out, number, kBytes);
+    out.room(kLengthBytes);
+    out.added(kLengthBytes);
+    start_ = out.size();
+  }
+  ~Nested() {
+    size_t n = out_.size() - start_;
+    char* at = out_.data() + start_ - kLengthBytes;
+    for (int i = 0; i < kLengthBytes; ++i, n >>= 7) at[i] = static_cast<char>((n & 0x7f) | (i + 1 < kLengthBytes ? 0x80 : 0));
+  }
+  Nested(const Nested&) = delete;
+  Nested& operator=(const Nested&) = delete;
+
+ private:
+  static constexpr int kLengthBytes = 4;
+  ByteBuffer& out_;
+  size_t start_;
+};
 
 }  // namespace verge::net::wire

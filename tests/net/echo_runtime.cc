@@ -129,7 +129,7 @@ EchoRuntime::~EchoRuntime() {
 std::unique_ptr<runtime::Front> EchoRuntime::make_front(std::function<void()> wake) { return std::make_unique<EchoFront>(std::move(wake)); }
 
 bool EchoRuntime::known(std::string_view name) const {
-  return name == "echo" || name == "threaded" || name == "slow" || name == "broken" || name == "bounds";
+  return name == "echo" || name == "threaded" || name == "slow" || name == "broken" || name == "bounds" || name == "damaged";
 }
 
 void EchoRuntime::infer(runtime::Front& front, Request& r) {
@@ -142,6 +142,9 @@ void EchoRuntime::infer(runtime::Front& front, Request& r) {
     r.done(&r);
   } else if (r.model == "broken") {
     r.status = internal_error("it is 100% broken: \xc3\xa4");
+    r.done(&r);
+  } else if (r.model == "damaged") {
+    r.status = unavailable("model 'damaged' cannot be served: its manifest is damaged");
     r.done(&r);
   } else if (r.model == "echo" || r.model == "bounds") {
     answer(r);
@@ -216,7 +219,7 @@ int EchoRuntime::waiting_slow() {
 
 Result<bool> EchoRuntime::model_ready(runtime::Front&, std::string_view name, int64_t version) const {
   if (!known(name) || version > 1) return not_found("unknown model '" + std::string(name) + "'");
-  return ready_.load();
+  return ready_.load() && name != "damaged";
 }
 
 Result<std::vector<runtime::ModelStatistics>> EchoRuntime::statistics(runtime::Front&, std::string_view name, int64_t) const {
@@ -245,6 +248,19 @@ Result<runtime::ModelDoc> EchoRuntime::model_doc(runtime::Front&, std::string_vi
   doc.inputs = {t};
   t.name = "OUTPUT0";
   doc.outputs = {t};
+  doc.max_batch = 64;
+  doc.instances = 2;
+  if (name == "slow") {  // one without a batch axis, with state
+    doc.max_batch = 0;
+    doc.sequences = true;
+    doc.inputs[0].batch_axis = doc.outputs[0].batch_axis = -1;
+    doc.inputs[0].shape = Shape{};
+  }
+  if (name == "damaged") {
+    doc.inputs.clear();
+    doc.outputs.clear();
+    doc.unavailable = failed_precondition("model 'damaged' cannot be served: its manifest is damaged");
+  }
   doc.default_variant = "plain";
   doc.parameters = Json{{"default_variant", "plain"}};
   return doc;

@@ -3,6 +3,7 @@
 //   threaded  answers from another thread
 //   slow      is held until it is cancelled, its deadline passes, or release_slow() is called
 //   broken    fails with kInternal
+//   damaged   cannot be served
 //   bounds    answers what arrived of the parameters, as JSON in one BYTES output
 #pragma once
 

@@ -149,10 +149,10 @@ def test_health_service(echo_server):
         with pytest.raises(grpc.RpcError) as raised:
             check(b"\x0a\x01x")
         assert raised.value.code() == grpc.StatusCode.NOT_FOUND
-        other = channel.unary_unary("/inference.GRPCInferenceService/ModelConfig", request_serializer=bytes, response_deserializer=bytes)
+        other = channel.unary_unary("/inference.GRPCInferenceService/ModelConfiguration", request_serializer=bytes, response_deserializer=bytes)
         with pytest.raises(grpc.RpcError) as raised:
             other(b"")
-        assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED and "ModelConfig" in raised.value.details()
+        assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED and "ModelConfiguration" in raised.value.details()
         gzip = channel.unary_unary("/inference.GRPCInferenceService/ServerLive", request_serializer=bytes, response_deserializer=bytes)
         with pytest.raises(grpc.RpcError) as raised:
             gzip(b"x" * 1000, compression=grpc.Compression.Gzip)
