@@ -4,7 +4,9 @@
 #include <cstring>
 #include <string>
 
+#include "os/process.h"
 #include "policy/dispatch.h"
+#include "runtime/lane_queue.h"
 
 namespace verge::runtime {
 namespace {
@@ -232,13 +234,14 @@ Status run_network(const Signature& network, const Resident& resident, uint32_t 
   return NetworkRun(network, resident, lane, run).run();
 }
 
-Status execute(Run& run, Reason& reason) {
+namespace {
+
+// The request's inputs on their way to the network.
+Status prepare_inputs(Run& run) {
   const ServedVersion& version = *run.version;
   const Manifest& m = version.manifest();
-  Request& request = *run.request;
-  run.padded = 0;
-
-  reason = Reason::kTransform;
+  const Request& request = *run.request;
+  run.reason = Reason::kTransform;
   run.network_inputs.resize(m.network.inputs.size());
   if (run.before.size() < m.inputs.size()) run.before.resize(m.inputs.size());
   if (run.aligned.size() < m.inputs.size()) run.aligned.resize(m.inputs.size());
@@ -257,33 +260,169 @@ Status execute(Run& run, Reason& reason) {
     }
     run.network_inputs[version.feeds[s]] = view;
   }
+  return {};
+}
 
-  reason = Reason::kEngine;
-  VERGE_RETURN_IF_ERROR(run_network(m.network, *run.resident, run.lane, run));
+// Samples that a prepared run brings along the network's batch axis. 0: its inputs disagree.
+int64_t network_rows(const Run& run) {
+  int64_t rows = 0;
+  for (const TensorView& v : run.network_inputs) {
+    if (v.shape.rank() == 0 || v.shape[0] < 1 || (rows != 0 && v.shape[0] != rows)) return 0;
+    rows = v.shape[0];
+  }
+  return rows;
+}
 
-  reason = Reason::kTransform;
+bool same_but_rows(const Run& a, const Run& b) {
+  for (size_t i = 0; i < a.network_inputs.size(); ++i) {
+    const Shape &x = a.network_inputs[i].shape, &y = b.network_inputs[i].shape;
+    if (x.rank() != y.rank()) return false;
+    for (int d = 1; d < x.rank(); ++d) {
+      if (x[d] != y[d]) return false;
+    }
+  }
+  return true;
+}
+
+// Puts the inputs of `batch` one behind the other, into buffers of the first. The one copy that sharing an engine run costs.
+Status join(std::span<Run* const> batch, int64_t rows) {
+  Run& first = *batch.front();
+  const size_t inputs = first.network_inputs.size();
+  if (first.joined.size() < inputs) first.joined.resize(inputs);
+  first.joined_inputs.resize(inputs);
+  const Binding& binding = first.resident->binding;
+  for (size_t a = 0; a < binding.inputs.size(); ++a) {
+    const size_t n = binding.inputs[a];
+    size_t bytes = 0;
+    for (const Run* run : batch) bytes += run->network_inputs[n].data.size();
+    std::byte* at = first.joined[n].ensure(bytes, first.resident->input_alignment[a]);
+    if (at == nullptr) return no_memory(bytes);
+    TensorView& whole = first.joined_inputs[n];
+    whole = first.network_inputs[n];
+    whole.shape[0] = rows;
+    whole.data = {at, bytes};
+    for (const Run* run : batch) {
+      const auto data = run->network_inputs[n].data;
+      if (!data.empty()) std::memcpy(at, data.data(), data.size());
+      at += data.size();
+    }
+  }
+  return {};
+}
+
+// The wanted outputs of one request: samples `first`, …, of the engine run of `engine_run` (rows < 0: all of them).
+Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
+  const ServedVersion& version = *run.version;
+  const Manifest& m = version.manifest();
+  Request& request = *run.request;
+  run.reason = Reason::kTransform;
   if (run.after.size() < m.outputs.size()) run.after.resize(m.outputs.size());
+  if (run.lent.size() < m.network.outputs.size()) run.lent.resize(m.network.outputs.size());
   request.outputs.clear();
   for (const uint32_t o : run.wanted) {
     const transform::Chain& chain = version.after[o];
     const uint32_t n = version.from[o];
-    TensorView view = run.network_outputs[n];
+    TensorView view = engine_run.network_outputs[n];
+    if (rows >= 0) {
+      if (view.shape.rank() == 0 || view.shape[0] < first + rows) {
+        return internal_error("output '" + m.network.outputs[n].name + "' of a batch came back as " + view.shape.to_string());
+      }
+      const size_t sample = view.data.size() / static_cast<size_t>(view.shape[0]);
+      view.data = view.data.subspan(static_cast<size_t>(first) * sample, static_cast<size_t>(rows) * sample);
+      view.shape[0] = rows;
+    }
+    const uint32_t a = run.resident->binding.outputs[n];
     if (!chain.empty()) {
       VERGE_ASSIGN(view, chain.run(view, run.after[o]));
+    } else if (&run != &engine_run) {
+      // The buffers of the engine run go with the first request of the batch.
+      std::byte* copy = run.lent[a].ensure(view.data.size(), 64);
+      if (copy == nullptr) return no_memory(view.data.size());
+      if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
+      view.data = {copy, view.data.size()};
     } else if (view.dtype != DType::kBytes) {
       // Memory of the instance is good until its next run, but the answer is written later.
-      const uint32_t a = run.resident->binding.outputs[n];
       const verge_tensor& t = run.engine_outputs[a];
-      if (t.data == view.data.data() && t.owner == nullptr && t.release == nullptr && t.data != run.lent[a].data()) {
+      const auto* begin = static_cast<const std::byte*>(t.data);
+      const bool inside = view.data.data() >= begin && view.data.data() < begin + std::max<uint64_t>(t.byte_size, 1);
+      if (inside && t.owner == nullptr && t.release == nullptr && t.data != run.lent[a].data()) {
         std::byte* copy = run.lent[a].ensure(view.data.size(), 64);
         if (copy == nullptr) return no_memory(view.data.size());
         if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
         view.data = {copy, view.data.size()};
       }
     }
-    request.outputs.push_back({m.outputs[o].spec.name, view.dtype, view.shape, view.data});
+    const bool labelled = !version.source->labels.empty() && view.shape.rank() > 0 && static_cast<size_t>(view.shape[view.shape.rank() - 1]) == version.source->labels.size();
+    request.outputs.push_back({m.outputs[o].spec.name, view.dtype, view.shape, view.data, labelled ? &version.source->labels : nullptr});
   }
   return {};
+}
+
+void execute_alone(Run& run) {
+  run.status = prepare_inputs(run);
+  run.assembled_ns = os::monotonic_ns();
+  if (run.status.ok()) {
+    run.reason = Reason::kEngine;
+    run.counts_run = true;
+    run.run_rows = run.batch;
+    run.status = run_network(run.version->manifest().network, *run.resident, run.lane(), run);
+  }
+  if (run.status.ok()) run.status = take_outputs(run, run, 0, -1);
+  run.finished_ns = os::monotonic_ns();
+}
+
+// False where they cannot share a run after all; nothing is changed then but their prepared inputs.
+bool execute_together(std::span<Run* const> batch) {
+  Run& first = *batch.front();
+  int64_t rows = 0;
+  for (Run* run : batch) {
+    if (!prepare_inputs(*run).ok()) return false;
+    const int64_t own = network_rows(*run);
+    if (own != run->batch || !same_but_rows(first, *run)) return false;
+    rows += own;
+  }
+  if (!join(batch, rows).ok()) return false;
+  const uint64_t assembled = os::monotonic_ns();
+  std::swap(first.network_inputs, first.joined_inputs);
+  const Status ran = run_network(first.version->manifest().network, *first.resident, first.lane(), first);
+  std::swap(first.network_inputs, first.joined_inputs);
+  // What the engine refuses may be the fault of one of them: each then runs by itself.
+  if (!ran.ok()) return false;
+  first.counts_run = true;
+  int64_t at = 0;
+  for (Run* run : batch) {
+    run->run_rows = rows;
+    run->assembled_ns = assembled;
+    run->status = take_outputs(*run, first, at, run->batch);
+    at += run->batch;
+  }
+  const uint64_t finished = os::monotonic_ns();
+  for (Run* run : batch) run->finished_ns = finished;
+  return true;
+}
+
+}  // namespace
+
+void execute(std::span<Run* const> batch) {
+  Run& first = *batch.front();
+  const uint64_t begun = os::monotonic_ns();
+  for (Run* run : batch) {
+    run->started_ns = run->assembled_ns = begun;
+    run->counts_run = false;
+    run->padded = 0;
+  }
+  LaneGroup& group = first.resident->groups[first.lane()];
+  if (batch.size() > 1 && execute_together(batch)) {
+    group.curve.learn(first.run_rows, first.finished_ns - begun);
+  } else {
+    for (Run* run : batch) {
+      const uint64_t own = batch.size() > 1 ? os::monotonic_ns() : begun;
+      run->started_ns = own;
+      execute_alone(*run);
+      if (run->status.ok()) group.curve.learn(run->batch, run->finished_ns - own);
+    }
+  }
+  group.predicted_ns.store(group.curve.predict(1), std::memory_order_relaxed);
 }
 
 }  // namespace verge::runtime

@@ -15,8 +15,9 @@ namespace verge::runtime {
 // `reason` says of which kind.
 Status validate(const ServedVersion& version, const Request& request, Run& run, Reason& reason);
 
-// Runs the request of `run` on the instance of `run.lane`, which the caller has to itself; fills request->outputs.
-Status execute(Run& run, Reason& reason);
+// Runs a claimed batch, all of one variant and lane, on the lane's instance, which the caller has to itself. Several requests go through the
+// engine as one. Fills in each run's status and times, and the outputs of its request.
+void execute(std::span<Run* const> batch);
 
 // The engine's part alone: network inputs (run.network_inputs) to network outputs (run.network_outputs). For warming up.
 Status run_network(const Signature& network, const Resident& resident, uint32_t lane, Run& run);

@@ -25,6 +25,11 @@ Status expired_status(const Request& r, uint64_t now) {
   return {Code::kDeadlineExceeded, "the deadline passed before it ran, " + std::to_string(waited / 1000) + " us after it arrived"};
 }
 
+Status hopeless_status(uint64_t left_ns, uint64_t needed_ns) {
+  return {Code::kDeadlineExceeded,
+          "it cannot be done by its deadline: " + std::to_string(left_ns / 1000) + " us are left, a run takes " + std::to_string(needed_ns / 1000) + " us"};
+}
+
 bool expired(const Request& r, uint64_t now) { return r.bounds.deadline_ns != 0 && now >= r.bounds.deadline_ns; }
 
 }  // namespace
@@ -33,6 +38,7 @@ void Request::release() {
   if (run == nullptr) return;
   Run* r = static_cast<Run*>(run);
   run = nullptr;
+  r->front->count_encoding(*r, encode_ns);
   outputs.clear();
   answered_model = {};
   answered_variant = {};
@@ -40,10 +46,29 @@ void Request::release() {
 }
 
 FrontImpl::FrontImpl(Shared& shared, uint32_t index, std::function<void()> wake, std::shared_ptr<const Table> table)
-    : shared_(shared), index_(index), wake_(std::move(wake)), hold_(new TableHold{std::move(table)}), unknown_(shared.metrics.unknown()) {}
+    : shared_(shared),
+      index_(index),
+      wake_(std::move(wake)),
+      hold_(new TableHold{std::move(table)}),
+      unknown_(shared.metrics.unknown()),
+      queue_(places_, shared.options.tenants) {}
 
 FrontImpl::~FrontImpl() {
-  shared_.alarm.forget(this);
+  // Every request has come back, but a lane may not have come across the runs of those that were given up.
+  Fifo<Run> ended;
+  if (shared_.lanes.empty()) {
+    while (queue_.take(os::monotonic_ns(), batch_, ended).any || !queue_.empty()) continue;
+    while (Run* run = ended.pop()) take_back(run);
+  }
+  while (Run* run = waiting_.pop()) take_back(run);
+  while (runs_out_ != 0) {
+    for (Run* list = finished_.take_all(); list != nullptr;) {
+      Run* run = list;
+      list = list->next;
+      take_back(run);
+    }
+    if (runs_out_ != 0) std::this_thread::yield();
+  }
   // A lane may have handed over the last run and not yet returned from its wake-up; that takes it microseconds.
   while (inside_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   while (free_ != nullptr) {
@@ -56,13 +81,22 @@ FrontImpl::~FrontImpl() {
 
 // --- requests in ---
 
+namespace {
+
+uint64_t sequence_hash(const Sequence& s) {
+  return s.text.empty() ? s.id * 0x9E3779B97F4A7C15ull >> 32 : std::hash<std::string_view>()(s.text);
+}
+
+}  // namespace
+
 void FrontImpl::infer(Request& request) {
   request.front = this;
   request.run = request.pending = nullptr;
   request.status = Status();
   request.outputs.clear();
   request.answered_version = 0;
-  request.queue_ns = request.compute_ns = 0;
+  request.queue_ns = request.assembly_ns = request.compute_ns = request.encode_ns = 0;
+  request.batch = 0;
   ++in_flight_;
   if (draining_) return fail(request, unknown_, unavailable("the server is stopping"), Reason::kDraining);
 
@@ -81,61 +115,67 @@ void FrontImpl::infer(Request& request) {
   if (!version->broken.ok()) {
     return fail(request, *version->stats, unavailable("model " + model_name(request) + " cannot be served: " + version->broken.message()), Reason::kBrokenModel);
   }
-  const ServedVersion& served = *version->served;
-  const Manifest& manifest = served.manifest();
-
-  int variant = version->default_variant;
-  if (!request.bounds.variant.empty()) {
-    variant = -1;
-    for (size_t v = 0; v < manifest.variants.size(); ++v) {
-      if (manifest.variants[v].id == request.bounds.variant) variant = static_cast<int>(v);
-    }
-    if (variant < 0) {
-      return fail(request, *version->stats,
-                  not_found("model " + model_name(request) + " has no variant '" + std::string(request.bounds.variant.substr(0, 128)) + "'; it has " +
-                            variant_names(manifest)),
-                  Reason::kUnknownVariant);
-    }
-    const VariantSpec& spec = manifest.variants[static_cast<size_t>(variant)];
-    const VariantProfile* p = version->source->profile.variant(spec.id);
-    std::string why;
-    if (spec.conversion != Conversion::kOk) {
-      why = std::string(conversion_name(spec.conversion)) + ": " + spec.reason;
-    } else if (p != nullptr && (p->verdict == Verdict::kRejected || p->verdict == Verdict::kFailed || (p->verdict == Verdict::kNotMeasured && !p->reason.empty()))) {
-      why = std::string(verdict_name(p->verdict)) + " on this device: " + p->reason;
-    }
-    if (!why.empty()) {
-      return fail(request, *version->stats, failed_precondition("model " + model_name(request) + ", variant '" + spec.id + "': " + why), Reason::kVariantNotOk);
-    }
-  } else if (variant < 0) {
-    return fail(request, *version->stats, unavailable("model " + model_name(request) + " has no variant to answer with: " + version->source->no_default),
-                Reason::kVariantNotOk);
-  }
+  const int variant = choose_variant(request, *version);
+  if (variant < 0) return;  // answered
 
   Run* run = acquire();
   run->request = &request;
-  run->cancelled.store(false, std::memory_order_relaxed);
-  request.pending = run;
-  run->version = &served;
+  run->version = version->served.get();
   run->stats = version->stats;
   run->variant = static_cast<uint32_t>(variant);
   run->status = Status();
   run->padded = 0;
+  run->run_rows = 0;
+  run->counts_run = run->pinned = run->joins = run->waits_for_load = false;
   run->queued_ns = os::monotonic_ns();
-  run->started_ns = run->finished_ns = 0;
+  run->started_ns = run->assembled_ns = run->finished_ns = 0;
+  const uint64_t priority = request.bounds.priority;
+  run->priority = static_cast<uint32_t>(priority == 0 ? kDefaultPriority : std::min(priority, kLowestPriority));
+  run->tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0;
+  run->flow = request.flow;
+  run->deadline_ns = request.bounds.deadline_ns;
   run->hold = hold_;
   ++hold_->uses;
-  if (Status s = validate(served, request, *run, run->reason); !s.ok()) return fail_run(run, std::move(s), run->reason);
+  request.pending = run;
+  if (Status s = validate(*run->version, request, *run, run->reason); !s.ok()) return fail_run(run, std::move(s), run->reason);
   if (expired(request, run->queued_ns)) return fail_run(run, expired_status(request, run->queued_ns), Reason::kExpired);
 
   const VariantEntry& entry = version->variants[static_cast<size_t>(variant)];
-  if (entry.state != policy::VariantState::kResident) return hold_back(run, entry);
+  if (entry.state != policy::VariantState::kResident) return hold_back(run, entry, *version);
   run->resident = entry.resident.get();
   dispatch(run);
 }
 
-void FrontImpl::cancel(Request& request) {
-  if (request.pending != nullptr) static_cast<Run*>(request.pending)->cancelled.store(true, std::memory_order_relaxed);
+// The variant's index; -1 where there is none and the request has been answered.
+int FrontImpl::choose_variant(Request& request, const VersionEntry& version) {
+  if (request.bounds.variant.empty()) {
+    if (version.default_variant < 0) {
+      fail(request, *version.stats, unavailable("model " + model_name(request) + " has no variant to answer with: " + version.source->no_default), Reason::kVariantNotOk);
+    }
+    return version.default_variant;
+  }
+  const Manifest& manifest = version.served->manifest();
+  int variant = -1;
+  for (size_t v = 0; v < manifest.variants.size(); ++v) {
+    if (manifest.variants[v].id == request.bounds.variant) variant = static_cast<int>(v);
+  }
+  if (variant < 0) {
+    fail(request, *version.stats,
+         not_found("model " + model_name(request) + " has no variant '" + std::string(request.bounds.variant.substr(0, 128)) + "'; it has " + variant_names(manifest)),
+         Reason::kUnknownVariant);
+    return -1;
+  }
+  const VariantSpec& spec = manifest.variants[static_cast<size_t>(variant)];
+  const VariantProfile* p = version.source->profile.variant(spec.id);
+  std::string why;
+  if (spec.conversion != Conversion::kOk) {
+    why = std::string(conversion_name(spec.conversion)) + ": " + spec.reason;
+  } else if (p != nullptr && (p->verdict == Verdict::kRejected || p->verdict == Verdict::kFailed || (p->verdict == Verdict::kNotMeasured && !p->reason.empty()))) {
+    why = std::string(verdict_name(p->verdict)) + " on this device: " + p->reason;
+  }
+  if (why.empty()) return variant;
+  fail(request, *version.stats, failed_precondition("model " + model_name(request) + ", variant '" + spec.id + "': " + why), Reason::kVariantNotOk);
+  return -1;
 }
 
 void FrontImpl::dispatch(Run* run) {
@@ -144,26 +184,119 @@ void FrontImpl::dispatch(Run* run) {
     fail_run(run, resource_exhausted(what + " is full: " + std::to_string(waiting) + " requests wait, the limit is " + std::to_string(limit)),
              Reason::kQueueFull);
   };
-  if (shared_.lanes.empty()) {
-    if (queued_count_ >= limit) return full("the queue", queued_count_);
-    run->lane = index_;
-    queued_.push(run);
-    ++queued_count_;
+  const Request& request = *run->request;
+  const size_t lanes = shared_.lanes.size();
+  size_t chosen = index_;
+  std::array<policy::LaneLoad, kMostFronts> loads;
+  if (lanes != 0) {
+    run->pinned = request.sequence.given();
+    if (run->pinned) {
+      chosen = sequence_hash(request.sequence) % lanes;
+    } else {
+      for (size_t i = 0; i < lanes; ++i) loads[i] = {shared_.lanes[i]->waiting(), shared_.lanes[i]->busy()};
+      chosen = policy::choose_lane({loads.data(), lanes}, index_ % lanes);
+    }
+  }
+  run->joins = run->resident->max_rows > 1 && !request.sequence.given();
+  const uint64_t predicted = run->resident->groups[chosen].predicted_ns.load(std::memory_order_relaxed);
+  if (run->deadline_ns != 0 && run->queued_ns + predicted > run->deadline_ns) {
+    return fail_run(run, hopeless_status(run->deadline_ns - run->queued_ns, predicted), Reason::kHopeless);
+  }
+  if (!take_tenant_place(run)) return;
+  if (lanes == 0) {
+    if (places_.waiting.load(std::memory_order_relaxed) >= limit) return full("the queue", limit);
+    places_.waiting.fetch_add(1, std::memory_order_relaxed);
+    places_.held.fetch_add(1, std::memory_order_relaxed);
+    run->enter(index_);
+    begin_waiting(run);
+    queue_.push(run, run->queued_ns);
     return;
   }
-  std::array<policy::LaneLoad, kMostFronts> loads;
-  const size_t lanes = shared_.lanes.size();
-  for (size_t i = 0; i < lanes; ++i) loads[i] = {shared_.lanes[i]->waiting(), shared_.lanes[i]->busy()};
-  const size_t chosen = policy::choose_lane({loads.data(), lanes}, index_ % lanes);
   Lane& lane = *shared_.lanes[chosen];
-  run->lane = static_cast<uint32_t>(chosen);
-  const uint64_t predicted = run->resident->predicted[chosen].ns.load(std::memory_order_relaxed);
-  if (policy::run_on_front(loads[chosen], predicted, shared_.options.hand_off_ns) && lane.try_borrow()) {
-    serve(*run);
+  if (!run->pinned && policy::run_on_front(loads[chosen], predicted, shared_.options.hand_off_ns) && lane.try_borrow()) {
+    run->enter(static_cast<uint32_t>(chosen));
+    run->claim();
+    Run* const alone[] = {run};
+    execute(alone);
     lane.give_back();
-    return complete(run);
+    return answer(run);
   }
-  if (!lane.submit(run, limit)) full("the queue of lane " + std::to_string(chosen), lane.waiting());
+  begin_waiting(run);
+  if (!lane.submit(run, limit)) {
+    end_waiting(run);
+    full("the queue of lane " + std::to_string(chosen), lane.waiting());
+  }
+}
+
+bool FrontImpl::take_tenant_place(Run* run) {
+  const TenantOptions& tenant = shared_.options.tenants[run->tenant];
+  if (tenant.queue_limit == 0) return true;
+  std::atomic<uint32_t>& count = shared_.tenant_waiting[run->tenant];
+  if (count.fetch_add(1, std::memory_order_relaxed) < tenant.queue_limit) {
+    run->has_tenant_place = true;
+    return true;
+  }
+  count.fetch_sub(1, std::memory_order_relaxed);
+  fail_run(run, resource_exhausted("tenant '" + tenant.name + "' has " + std::to_string(tenant.queue_limit) + " requests waiting or running, which is its limit"),
+           Reason::kTenantLimit);
+  return false;
+}
+
+void FrontImpl::begin_waiting(Run* run) {
+  ++runs_out_;
+  if (run->deadline_ns != 0) deadlines_.add(run);
+}
+
+void FrontImpl::end_waiting(Run* run) {
+  --runs_out_;
+  deadlines_.remove(run);
+}
+
+// --- requests that end early ---
+
+void FrontImpl::cancel(Request& request) {
+  Run* run = static_cast<Run*>(request.pending);
+  if (run == nullptr) return;
+  if (run->waits_for_load) {
+    stop_waiting_for_load(run);
+    fail_run(run, cancelled_status(), Reason::kCancelled);
+  } else if (run->give_up()) {
+    give_up(run, cancelled_status(), Reason::kCancelled);
+  }
+}
+
+// The request ends now; its run comes back when the lane comes across it.
+void FrontImpl::give_up(Run* run, Status status, Reason reason) {
+  if (shared_.lanes.empty()) {
+    places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+  } else {
+    shared_.lanes[run->lane()]->left();
+  }
+  deadlines_.remove(run);
+  leave_tenant_place(run);
+  Request& request = *run->request;
+  run->request = nullptr;
+  fail(request, *run->stats, std::move(status), reason);
+}
+
+void FrontImpl::expire(uint64_t now) {
+  while (deadlines_.next_ns() <= now) {
+    Run* run = deadlines_.first();
+    deadlines_.remove(run);
+    if (run->waits_for_load) {
+      stop_waiting_for_load(run);
+      fail_run(run, expired_status(*run->request, now), Reason::kExpired);
+    } else if (run->give_up()) {
+      give_up(run, expired_status(*run->request, now), Reason::kExpired);
+    }
+  }
+}
+
+void FrontImpl::stop_waiting_for_load(Run* run) {
+  waiting_.remove(run);
+  --waiting_count_;
+  run->waits_for_load = false;
+  deadlines_.remove(run);
 }
 
 void FrontImpl::fail_load(Run* run, const Status& error) {
@@ -171,7 +304,7 @@ void FrontImpl::fail_load(Run* run, const Status& error) {
   fail_run(run, Status(memory ? error.code() : Code::kUnavailable, error.message()), memory ? Reason::kMemoryLimit : Reason::kLoadFailed);
 }
 
-void FrontImpl::hold_back(Run* run, const VariantEntry& entry) {
+void FrontImpl::hold_back(Run* run, const VariantEntry& entry, const VersionEntry& version) {
   if (entry.state == policy::VariantState::kAbsent && run->queued_ns < entry.retry_ns) return fail_load(run, entry.last_error);
   if (waiting_count_ >= shared_.options.queue_limit) {
     return fail_run(run,
@@ -181,41 +314,33 @@ void FrontImpl::hold_back(Run* run, const VariantEntry& entry) {
   }
   run->load_attempts = entry.failed_loads;
   run->resident = nullptr;
+  run->waits_for_load = true;
   waiting_.push(run);
   ++waiting_count_;
-  if (const uint64_t deadline = run->request->bounds.deadline_ns; deadline != 0) shared_.alarm.set(deadline, this);
-  const auto& models = table().models;
-  const VersionEntry* version = models.find(run->request->model)->second.find(run->request->version);
-  shared_.request_load(version->served, run->variant);
+  if (run->deadline_ns != 0) deadlines_.add(run);
+  shared_.request_load(version.served, run->variant);
 }
 
 void FrontImpl::recheck_waiting() {
   Run* list = waiting_.take_all();
   waiting_count_ = 0;
-  const uint64_t now = list == nullptr ? 0 : os::monotonic_ns();
   while (list != nullptr) {
     Run* run = list;
     list = list->next;
     run->next = nullptr;
-    Request& r = *run->request;
-    if (run->cancelled.load(std::memory_order_relaxed)) {
-      fail_run(run, cancelled_status(), Reason::kCancelled);
-      continue;
-    }
-    if (expired(r, now)) {
-      fail_run(run, expired_status(r, now), Reason::kExpired);
-      continue;
-    }
+    run->waits_for_load = false;
     const ModelSource& source = *run->version->source;
     const auto model = table().models.find(source.name);
     const VersionEntry* version = model == table().models.end() ? nullptr : model->second.find(source.version);
     if (version == nullptr || version->served.get() != run->version) {
+      deadlines_.remove(run);
       fail_run(run, unavailable("model '" + source.name + "' version " + std::to_string(source.version) + " was withdrawn while the request waited"),
                Reason::kLoadFailed);
       continue;
     }
     const VariantEntry& entry = version->variants[run->variant];
     if (entry.state == policy::VariantState::kResident) {
+      deadlines_.remove(run);
       if (run->hold != hold_) {
         drop(run->hold);
         run->hold = hold_;
@@ -224,35 +349,14 @@ void FrontImpl::recheck_waiting() {
       run->resident = entry.resident.get();
       dispatch(run);
     } else if (entry.failed_loads > run->load_attempts) {
+      deadlines_.remove(run);
       fail_load(run, entry.last_error);
     } else {
+      run->waits_for_load = true;
       waiting_.push(run);
       ++waiting_count_;
     }
   }
-}
-
-// --- on a lane ---
-
-void FrontImpl::serve(Run& run) {
-  Request& request = *run.request;
-  run.started_ns = os::monotonic_ns();
-  if (run.cancelled.load(std::memory_order_relaxed)) {
-    run.status = cancelled_status();
-    run.reason = Reason::kCancelled;
-    run.finished_ns = run.started_ns;
-    return;
-  }
-  if (expired(request, run.started_ns)) {
-    run.status = expired_status(request, run.started_ns);
-    run.reason = Reason::kExpired;
-    run.finished_ns = run.started_ns;
-    return;
-  }
-  run.status = execute(run, run.reason);
-  run.finished_ns = os::monotonic_ns();
-  std::atomic<uint64_t>& predicted = run.resident->predicted[run.lane].ns;
-  predicted.store(policy::predict_next(predicted.load(std::memory_order_relaxed), run.finished_ns - run.started_ns), std::memory_order_relaxed);
 }
 
 void FrontImpl::finished(Run* run) {
@@ -280,41 +384,60 @@ void FrontImpl::drain() {
     run->next = nullptr;
     complete(run);
   }
-  if (!waiting_.empty()) recheck_waiting();
-  if (!queued_.empty()) run_queued();
+  if (deadlines_.first() != nullptr) expire(os::monotonic_ns());
+  if (shared_.lanes.empty() && !queue_.empty()) run_queued();
   in_turn_ = false;
 }
 
+// Without lane threads: runs what waits, for about a turn.
 void FrontImpl::run_queued() {
-  uint64_t begun = 0;
-  while (Run* run = queued_.pop()) {
-    --queued_count_;
-    serve(*run);
-    if (begun == 0) begun = run->started_ns;
-    const uint64_t now = run->finished_ns;
-    complete(run);
+  look_again_ns_ = UINT64_MAX;
+  uint64_t begun = 0, now = os::monotonic_ns();
+  Fifo<Run> ended;
+  while (true) {
+    const LaneQueue::Next next = queue_.take(now, batch_, ended);
+    while (Run* run = ended.pop()) complete(run);
+    if (!next.any) {
+      if (next.wait_until != 0) look_again_ns_ = next.wait_until;
+      return;
+    }
+    execute(batch_);
+    if (begun == 0) begun = now;
+    now = batch_.back()->finished_ns;
+    for (Run* run : batch_) complete(run);
     if (now - begun > kTurnNs) break;
   }
-  if (!queued_.empty()) wake_();
+  if (!queue_.empty()) wake_();
 }
 
+// A run that waited for a lane has come back.
 void FrontImpl::complete(Run* run) {
+  end_waiting(run);
+  if (run->request == nullptr) return recycle(run);
+  answer(run);
+}
+
+void FrontImpl::answer(Run* run) {
   Request& r = *run->request;
-  if (!run->status.ok()) return fail_run(run, std::move(run->status), run->reason);
+  if (!run->status.ok()) {
+    if (run->reason == Reason::kExpired) run->status = expired_status(r, run->started_ns);
+    if (run->reason == Reason::kHopeless) {
+      run->status = hopeless_status(run->deadline_ns - std::min(run->deadline_ns, run->started_ns),
+                                    run->resident->groups[run->lane()].predicted_ns.load(std::memory_order_relaxed));
+    }
+    return fail_run(run, std::move(run->status), run->reason);
+  }
   const uint64_t arrival = r.arrival_ns != 0 && r.arrival_ns <= run->queued_ns ? r.arrival_ns : run->queued_ns;
   r.queue_ns = run->started_ns - arrival;
-  r.compute_ns = run->finished_ns - run->started_ns;
+  r.assembly_ns = run->assembled_ns - run->started_ns;
+  r.compute_ns = run->finished_ns - run->assembled_ns;
+  r.batch = static_cast<uint32_t>(run->run_rows);
   r.answered_model = run->version->source->name;
   r.answered_version = run->version->source->version;
   r.answered_variant = run->version->manifest().variants[run->variant].id;
   r.run = run;
-  VariantStats::PerFront& stats = run->version->variant_stats[run->variant]->fronts[index_];
-  stats.answered.add(1);
-  stats.samples.add(static_cast<uint64_t>(run->batch));
-  if (run->padded != 0) stats.padded.add(run->padded);
-  stats.queue.add(r.queue_ns);
-  stats.compute.add(r.compute_ns);
-  stats.total.add(run->finished_ns - arrival);
+  leave_tenant_place(run);
+  run->version->variant_stats[run->variant]->at(index_, run->tenant).add(*run, r);
   end(r);
 }
 
@@ -325,6 +448,7 @@ void FrontImpl::fail_run(Run* run, Status status, Reason reason) {
   r.status = ran ? status.prefixed("model '" + run->version->source->name + "', variant '" + run->version->manifest().variants[run->variant].id + "'")
                  : std::move(status);
   r.outputs.clear();
+  leave_tenant_place(run);
   recycle(run);
   end(r);
 }
@@ -340,6 +464,10 @@ void FrontImpl::end(Request& request) {
   request.pending = nullptr;
   request.done(&request);
   if (draining_ && in_flight_ == 0 && drained_) std::exchange(drained_, nullptr)();
+}
+
+void FrontImpl::leave_tenant_place(Run* run) {
+  if (std::exchange(run->has_tenant_place, false)) shared_.tenant_waiting[run->tenant].fetch_sub(1, std::memory_order_relaxed);
 }
 
 void FrontImpl::begin_drain(std::function<void()> drained) {
@@ -372,6 +500,12 @@ void FrontImpl::drop(TableHold* hold) {
   if (--hold->uses == 0 && hold != hold_) delete hold;
 }
 
+// At the end: no one waits for an answer any more.
+void FrontImpl::take_back(Run* run) {
+  if (!run->waits_for_load) end_waiting(run);
+  recycle(run);
+}
+
 Run* FrontImpl::acquire() {
   if (free_ == nullptr) {
     Run* run = new Run;
@@ -383,6 +517,10 @@ Run* FrontImpl::acquire() {
   run->next = nullptr;
   free_bytes_ -= run->kept;
   return run;
+}
+
+void FrontImpl::count_encoding(const Run& run, uint64_t ns) {
+  if (ns != 0) run.version->variant_stats[run.variant]->at(index_, run.tenant).encode.add(ns);
 }
 
 void FrontImpl::recycle(Run* run) {

@@ -1,13 +1,14 @@
 // The runtime's part of a front thread: finds what a request asks for, places it, and brings it back.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
 
-#include "runtime/alarm.h"
+#include "runtime/deadlines.h"
 #include "runtime/lane.h"
 #include "runtime/mailbox.h"
 #include "runtime/run.h"
@@ -17,11 +18,13 @@ namespace verge::runtime {
 
 // What all fronts and the loader share.
 struct Shared {
-  explicit Shared(RuntimeOptions o) : options(std::move(o)), metrics(options.fronts) {}
+  explicit Shared(RuntimeOptions o)
+      : options(std::move(o)), metrics(options.fronts, options.tenants), tenant_waiting(std::make_unique<std::atomic<uint32_t>[]>(options.tenants.size())) {}
   const RuntimeOptions options;
   Metrics metrics;
   std::vector<std::unique_ptr<Lane>> lanes;  // empty: each front is its own lane
-  Alarm alarm;
+  // Requests that wait for lanes, of tenants that have a limit.
+  std::unique_ptr<std::atomic<uint32_t>[]> tenant_waiting;
   std::function<void(std::shared_ptr<const ServedVersion>, uint32_t variant)> request_load;
   uint32_t lane_count() const { return lanes.empty() ? options.fronts : static_cast<uint32_t>(lanes.size()); }
 };
@@ -32,37 +35,44 @@ struct TableHold {
   uint64_t uses = 0;
 };
 
-class FrontImpl final : public Front, public Alarm::Target {
+class FrontImpl final : public Front {
  public:
   FrontImpl(Shared& shared, uint32_t index, std::function<void()> wake, std::shared_ptr<const Table> table);
   ~FrontImpl() override;
 
   // On the front's thread.
   void drain() override;
-  uint64_t next_timer_ns() const override { return UINT64_MAX; }
+  uint64_t next_timer_ns() const override { return std::min(deadlines_.next_ns(), look_again_ns_); }
   void infer(Request& request);
   void cancel(Request& request);
   void set_table(std::shared_ptr<const Table> table);
   const Table& table() const { return *hold_->table; }
   void begin_drain(std::function<void()> drained);
   void recycle(Run* run);
+  void count_encoding(const Run& run, uint64_t ns);
 
   // Any thread.
   void post(std::function<void()> fn) override;
   void finished(Run* run);  // from a lane
-  void on_alarm() override { wake_(); }
-
-  // Runs it on the lane that the caller has; then it is to be handed to finished().
-  static void serve(Run& run);
 
  private:
   Run* acquire();
+  int choose_variant(Request& request, const VersionEntry& version);
+  bool take_tenant_place(Run* run);
+  void leave_tenant_place(Run* run);
+  void take_back(Run* run);
+  void give_up(Run* run, Status status, Reason reason);
+  void expire(uint64_t now);
+  void begin_waiting(Run* run);
+  void end_waiting(Run* run);
   void fail(Request& request, ModelStats& stats, Status status, Reason reason);
   void end(Request& request);
   void complete(Run* run);
+  void answer(Run* run);
   void fail_run(Run* run, Status status, Reason reason);
   void dispatch(Run* run);
-  void hold_back(Run* run, const VariantEntry& entry);
+  void hold_back(Run* run, const VariantEntry& entry, const VersionEntry& version);
+  void stop_waiting_for_load(Run* run);
   void fail_load(Run* run, const Status& error);
   void recheck_waiting();
   void run_queued();
@@ -81,9 +91,15 @@ class FrontImpl final : public Front, public Alarm::Target {
 
   Fifo<Run> waiting_;  // for their variant to be loaded
   uint32_t waiting_count_ = 0;
-  Fifo<Run> queued_;  // without lane threads: for this front to run them
-  uint32_t queued_count_ = 0;
+  Deadlines deadlines_;  // of runs that wait for a load or a lane
+  uint64_t runs_out_ = 0;  // runs that lanes or queues still have, their requests answered or not
   bool in_turn_ = false;
+
+  // Without lane threads: this front is the lane.
+  LanePlaces places_;
+  LaneQueue queue_;
+  std::vector<Run*> batch_;
+  uint64_t look_again_ns_ = UINT64_MAX;  // what is held back for company goes then
 
   Mailbox<Run> finished_;
   std::mutex posts_mutex_;

@@ -11,31 +11,88 @@
 
 namespace verge::runtime {
 
-Lane::Lane(uint32_t index, std::vector<int> cores, std::function<void(Run*)> serve)
-    : index_(index), cores_(std::move(cores)), serve_(std::move(serve)) {}
+namespace {
 
-Lane::~Lane() {
+// A lane that is far behind keeps runs of requests that are over; so many for each one that may wait.
+constexpr uint32_t kHeldForEach = 4;
+
+}  // namespace
+
+Lane::Lane(uint32_t index, std::vector<int> cores, const std::vector<TenantOptions>& tenants, Work work)
+    : index_(index), cores_(std::move(cores)), work_(std::move(work)), queue_(places_, tenants) {}
+
+Lane::~Lane() { stop(); }
+
+void Lane::stop() {
   stopping_.store(true, std::memory_order_release);
   wake();
   if (thread_.joinable()) thread_.join();
 }
 
-void Lane::start() {
+void Lane::start(const std::vector<std::unique_ptr<Lane>>& lanes) {
+  for (const auto& lane : lanes) {
+    if (lane.get() != this) others_.push_back(lane.get());
+  }
   thread_ = std::thread([this] { loop(); });
 }
 
 bool Lane::submit(Run* run, uint32_t limit) {
-  if (waiting_.fetch_add(1, std::memory_order_relaxed) >= limit) {
-    waiting_.fetch_sub(1, std::memory_order_relaxed);
+  if (places_.waiting.fetch_add(1, std::memory_order_relaxed) >= limit) {
+    places_.waiting.fetch_sub(1, std::memory_order_relaxed);
     return false;
   }
+  if (places_.held.fetch_add(1, std::memory_order_relaxed) >= kHeldForEach * limit) {
+    places_.held.fetch_sub(1, std::memory_order_relaxed);
+    places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  run->enter(index_);
+  push(run);
+  return true;
+}
+
+void Lane::push(Run* run) {
   uintptr_t old = head_.load(std::memory_order_relaxed);
   do {
     run->next = is_mark(old) ? nullptr : reinterpret_cast<Run*>(old);
     // A first push over the borrowed mark must leave a trace of it: the borrower's give_back() sees a pointer instead of its mark.
   } while (!head_.compare_exchange_weak(old, reinterpret_cast<uintptr_t>(run), std::memory_order_acq_rel, std::memory_order_relaxed));
   if (old == kAsleep) wake();
-  return true;
+}
+
+// Takes the older half of what was handed to the busiest other lane and not looked at by it. False where nothing was found.
+bool Lane::take_over() {
+  Lane* busiest = nullptr;
+  for (Lane* lane : others_) {
+    if (lane->waiting() > (busiest == nullptr ? 0 : busiest->waiting())) busiest = lane;
+  }
+  if (busiest == nullptr) return false;
+  uintptr_t old = busiest->head_.load(std::memory_order_relaxed);
+  do {
+    if (is_mark(old)) return false;
+  } while (!busiest->head_.compare_exchange_weak(old, kNone, std::memory_order_acquire, std::memory_order_relaxed));
+  Run* list = reverse_list(reinterpret_cast<Run*>(old));
+  size_t movable = 0;
+  for (Run* run = list; run != nullptr; run = run->next) movable += run->pinned ? 0 : 1;
+  size_t left = (movable + 1) / 2;
+  const uint64_t now = os::monotonic_ns();
+  bool any = false;
+  while (list != nullptr) {
+    Run* run = list;
+    list = list->next;
+    if (left == 0 || run->pinned || !run->move_to(index_)) {
+      busiest->push(run);
+      continue;
+    }
+    --left;
+    any = true;
+    busiest->places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    busiest->places_.held.fetch_sub(1, std::memory_order_relaxed);
+    places_.waiting.fetch_add(1, std::memory_order_relaxed);
+    places_.held.fetch_add(1, std::memory_order_relaxed);
+    queue_.push(run, now);
+  }
+  return any;
 }
 
 bool Lane::try_borrow() {
@@ -45,7 +102,9 @@ bool Lane::try_borrow() {
 
 void Lane::give_back() {
   uintptr_t expected = kBorrowed;
-  if (!head_.compare_exchange_strong(expected, kAsleep, std::memory_order_acq_rel, std::memory_order_acquire)) wake();
+  if (!head_.compare_exchange_strong(expected, kAsleep, std::memory_order_acq_rel, std::memory_order_acquire)) return wake();
+  // Something is held back for company, and its time may have come meanwhile.
+  if (waiting() != 0) wake();
 }
 
 Run* Lane::take_all() {
@@ -59,14 +118,24 @@ void Lane::wake() {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&wakes_), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
-void Lane::sleep() {
+void Lane::sleep(uint64_t until_ns) {
   const uint32_t seen = wakes_.load(std::memory_order_acquire);
   if (stopping_.load(std::memory_order_acquire)) return;
   uintptr_t expected = kNone;
   if (!head_.compare_exchange_strong(expected, kAsleep, std::memory_order_acq_rel, std::memory_order_relaxed)) return;
   // Only wake() changes the word: a wake-up without a reason must not bring the thread into a lane that is borrowed.
   while (wakes_.load(std::memory_order_acquire) == seen) {
-    syscall(SYS_futex, reinterpret_cast<uint32_t*>(&wakes_), FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
+    timespec wait{};
+    if (until_ns != 0) {
+      const uint64_t now = os::monotonic_ns();
+      expected = kAsleep;
+      // Time is up. Where that fails, somebody has just pushed and wakes, or has borrowed and will wake.
+      if (now >= until_ns && head_.compare_exchange_strong(expected, kNone, std::memory_order_acquire, std::memory_order_relaxed)) return;
+      const uint64_t left = now >= until_ns ? 0 : until_ns - now;
+      wait = {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
+      if (left == 0) until_ns = 0;
+    }
+    syscall(SYS_futex, reinterpret_cast<uint32_t*>(&wakes_), FUTEX_WAIT_PRIVATE, seen, until_ns == 0 ? nullptr : &wait, nullptr, 0);
   }
 }
 
@@ -75,16 +144,26 @@ void Lane::loop() {
   pthread_setname_np(pthread_self(), name.c_str());
   // Pinning fails where the cores have been taken from the process; the lane then runs where it may.
   if (!cores_.empty()) (void)os::pin_thread(cores_).ok();
+  std::vector<Run*> batch;
+  Fifo<Run> ended;
   while (true) {
-    pending_.append(take_all());
-    Run* run = pending_.pop();
-    if (run == nullptr) {
-      if (stopping_.load(std::memory_order_acquire)) return;
-      sleep();
+    const uint64_t now = os::monotonic_ns();
+    for (Run* list = take_all(); list != nullptr;) {
+      Run* run = list;
+      list = list->next;
+      queue_.push(run, now);
+    }
+    const LaneQueue::Next next = queue_.take(now, batch, ended);
+    while (Run* run = ended.pop()) work_.end(run);
+    if (next.any) {
+      work_.serve(batch);
       continue;
     }
-    waiting_.fetch_sub(1, std::memory_order_relaxed);
-    serve_(run);
+    if (queue_.empty()) {
+      if (take_over()) continue;
+      if (stopping_.load(std::memory_order_acquire)) return;
+    }
+    sleep(next.wait_until);
   }
 }
 

@@ -8,10 +8,12 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
 #include "core/status.h"
+#include "runtime/lane_queue.h"
 #include "runtime/mailbox.h"
 #include "runtime/run.h"
 
@@ -19,16 +21,26 @@ namespace verge::runtime {
 
 class Lane {
  public:
-  // `serve` is called on the lane's thread for each run, one at a time; it hands the run on.
-  Lane(uint32_t index, std::vector<int> cores, std::function<void(Run*)> serve);
-  ~Lane();  // ends the thread; nothing may be queued
+  // What a lane calls on its thread: `serve` with a claimed batch, which it runs and hands on; `end` with runs that end without having run.
+  struct Work {
+    std::function<void(std::vector<Run*>& batch)> serve;
+    std::function<void(Run* run)> end;
+  };
+  Lane(uint32_t index, std::vector<int> cores, const std::vector<TenantOptions>& tenants, Work work);
+  ~Lane();
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
 
-  void start();
+  // `lanes`: all of them, this one included. A lane with nothing to do takes over what waits in front of a busy one.
+  void start(const std::vector<std::unique_ptr<Lane>>& lanes);
+
+  // Ends the thread; nothing may be queued. All lanes are to be stopped before the first is destroyed.
+  void stop();
 
   // Any thread. `limit` bounds what waits; false when it is reached.
   bool submit(Run* run, uint32_t limit);
+  // Any thread, once a run that waits here was given up.
+  void left() { places_.waiting.fetch_sub(1, std::memory_order_relaxed); }
 
   // Takes the lane if its thread is asleep and nothing waits. The caller may then enter the lane's instances until it gives the lane back.
   bool try_borrow();
@@ -36,7 +48,7 @@ class Lane {
 
   uint32_t index() const { return index_; }
   const std::vector<int>& cores() const { return cores_; }
-  uint32_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
+  uint32_t waiting() const { return places_.waiting.load(std::memory_order_relaxed); }
   bool busy() const { return head_.load(std::memory_order_relaxed) != kAsleep; }
 
  private:
@@ -44,18 +56,21 @@ class Lane {
   static bool is_mark(uintptr_t v) { return v <= kBorrowed; }
 
   void loop();
-  void sleep();
+  void sleep(uint64_t until_ns);
   void wake();
+  void push(Run* run);
   Run* take_all();
+  bool take_over();
 
   const uint32_t index_;
   const std::vector<int> cores_;
-  const std::function<void(Run*)> serve_;
+  const Work work_;
+  std::vector<Lane*> others_;
   alignas(64) std::atomic<uintptr_t> head_{kNone};
   std::atomic<uint32_t> wakes_{0};  // the futex word: changes at each wake-up
-  alignas(64) std::atomic<uint32_t> waiting_{0};
+  alignas(64) LanePlaces places_;
   std::atomic<bool> stopping_{false};
-  Fifo<Run> pending_;  // the thread's own
+  LaneQueue queue_;  // the thread's own
   std::thread thread_;
 };
 

@@ -36,6 +36,25 @@ uint64_t alignment_of(const engine::Instance& instance, bool output, uint32_t in
   return preferred.ok() ? std::max(natural, std::min<uint64_t>(preferred->alignment, 4096)) : natural;
 }
 
+// How many samples of different requests may go through the engine at once: all tensors lead with the batch, none holds strings, and the
+// artifact takes more than one.
+int64_t rows_together(const Manifest& m, const Resident& resident) {
+  const Signature& artifact = resident.model->signature();
+  const std::vector<int64_t>& fixed = resident.model->fixed_batches();
+  const auto leads = [](const TensorSpec& t) { return t.batch_axis == 0 && t.dtype != DType::kBytes; };
+  for (const auto& in : m.inputs) {
+    if (in.spec.batch_axis != 0) return 1;
+  }
+  for (const auto* tensors : {&m.network.inputs, &m.network.outputs}) {
+    if (tensors->empty() || !std::all_of(tensors->begin(), tensors->end(), leads)) return 1;
+  }
+  if (!fixed.empty()) return fixed.back();
+  for (const TensorSpec& t : artifact.inputs) {
+    if (t.shape.rank() == 0 || t.shape[0] >= 0) return 1;
+  }
+  return policy::BatchCurve::kMostRows;
+}
+
 }  // namespace
 
 Loader::Loader(Shared& shared, std::function<void(std::shared_ptr<const Table>)> publish)
@@ -377,7 +396,16 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
   for (uint32_t i = 0; i < artifact.outputs.size(); ++i) {
     resident->output_alignment.push_back(alignment_of(*resident->instances[0], true, i, artifact.outputs[i].dtype));
   }
-  resident->predicted = std::make_unique<Resident::Prediction[]>(lanes);
+  resident->groups = std::make_unique<LaneGroup[]>(lanes);
+  resident->max_rows = rows_together(source.manifest, *resident);
+  if (const VariantProfile* p = source.profile.variant(spec.id); p != nullptr) {
+    for (uint32_t lane = 0; lane < lanes; ++lane) {
+      const int64_t cores = options.lanes.empty() ? 1 : threads_of(options.lanes[lane]);
+      for (const LatencyCell& cell : p->latency) {
+        if (cell.cores == cores && cell.p50_us > 0) resident->groups[lane].curve.seed(cell.batch, static_cast<uint64_t>(cell.p50_us * 1000));
+      }
+    }
+  }
   if (Status s = warm(*version.served, *resident, spec); !s.ok()) {
     resident.reset();
     return failed(std::move(s));
@@ -417,7 +445,9 @@ Status Loader::warm(const ServedVersion& served, Resident& resident, const Varia
         log(LogLevel::kWarning, "warm_up_refused", {{"model", source.name}, {"variant", spec.id}, {"reason", s.message()}});
         return {};
       }
-      resident.predicted[lane].ns.store(os::monotonic_ns() - begun, std::memory_order_relaxed);
+      LaneGroup& group = resident.groups[lane];
+      if (k == 1) group.curve.learn(1, os::monotonic_ns() - begun);
+      group.predicted_ns.store(group.curve.predict(1), std::memory_order_relaxed);
     }
   }
   return {};

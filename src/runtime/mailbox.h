@@ -54,6 +54,14 @@ class Fifo {
     head_ = tail_ = nullptr;
     return list;
   }
+  // In proportion to what stands before it; it must be there.
+  void remove(T* node) {
+    T* before = nullptr;
+    for (T* at = head_; at != node; at = at->next) before = at;
+    (before == nullptr ? head_ : before->next) = node->next;
+    if (tail_ == node) tail_ = before;
+    node->next = nullptr;
+  }
 
  private:
   T* head_ = nullptr;

@@ -1,6 +1,11 @@
 #include "runtime/metrics.h"
 
+#include <algorithm>
+#include <bit>
 #include <cstdio>
+
+#include "runtime/run.h"
+#include "runtime/runtime.h"
 
 namespace verge::runtime {
 namespace {
@@ -55,6 +60,8 @@ const char* reason_name(Reason r) {
     case Reason::kExpired: return "expired";
     case Reason::kCancelled: return "cancelled";
     case Reason::kDraining: return "draining";
+    case Reason::kHopeless: return "hopeless";
+    case Reason::kTenantLimit: return "tenant_limit";
     case Reason::kLoadFailed: return "load_failed";
     case Reason::kMemoryLimit: return "memory_limit";
     case Reason::kTransform: return "transform";
@@ -63,12 +70,42 @@ const char* reason_name(Reason r) {
   return "invalid";
 }
 
+size_t BatchStats::index_of(int64_t rows) {
+  if (rows <= 16) return static_cast<size_t>(std::max<int64_t>(rows, 1)) - 1;
+  // 17 … 32 count as 32, and so on; the last one takes all that is larger.
+  return std::min<size_t>(kSizes - 1, 11 + static_cast<size_t>(std::bit_width(static_cast<uint64_t>(rows) - 1)));
+}
+
+uint64_t BatchStats::size_at(size_t index) { return index < 16 ? index + 1 : uint64_t{1} << (index - 11); }
+
+void VariantStats::Part::add(const Run& run, const Request& r) {
+  answered.add(1);
+  samples.add(static_cast<uint64_t>(run.batch));
+  if (run.padded != 0) padded.add(run.padded);
+  last_ns.set(run.finished_ns);
+  queue.add(r.queue_ns);
+  assembly.add(r.assembly_ns);
+  compute.add(r.compute_ns);
+  total.add(r.queue_ns + r.assembly_ns + r.compute_ns);
+  if (!run.counts_run) return;
+  runs.add(1);
+  BatchStats::Size& size = batches.sizes[BatchStats::index_of(run.run_rows)];
+  size.runs.add(1);
+  size.assembly_ns.add(r.assembly_ns);
+  size.compute_ns.add(r.compute_ns);
+}
+
+Metrics::Metrics(uint32_t fronts, const std::vector<TenantOptions>& tenants) : fronts_(fronts) {
+  for (const TenantOptions& t : tenants) tenants_.push_back(t.name);
+}
+
 ModelStats* Metrics::model(const std::string& name) {
   std::lock_guard lock(mutex_);
   auto& slot = models_[name];
   if (slot == nullptr) {
     slot = std::make_unique<ModelStats>();
     slot->model = name;
+    slot->front_count = fronts_;
     slot->fronts = std::make_unique<ModelStats::PerFront[]>(fronts_);
   }
   return slot.get();
@@ -82,7 +119,9 @@ VariantStats* Metrics::variant(const std::string& model, int64_t version, const 
     slot->model = model;
     slot->version = version;
     slot->variant = variant;
-    slot->fronts = std::make_unique<VariantStats::PerFront[]>(fronts_);
+    slot->tenants = static_cast<uint32_t>(tenants_.size());
+    slot->part_count = size_t{fronts_} * tenants_.size();
+    slot->parts = std::make_unique<VariantStats::Part[]>(slot->part_count);
   }
   return slot.get();
 }
@@ -95,18 +134,22 @@ std::string Metrics::text(const Gauges& g) const {
   const auto labels_of = [](const VariantStats& s) {
     return "model=\"" + escaped(s.model) + "\",version=\"" + std::to_string(s.version) + "\",variant=\"" + escaped(s.variant) + "\"";
   };
+  const auto tenant_label = [&](size_t t) { return tenants_.size() < 2 ? std::string() : ",tenant=\"" + escaped(tenants_[t]) + "\""; };
   // A variant that was never used has no series but its residency.
-  const auto counter = [&](const char* name, const char* help, Counter VariantStats::PerFront::*field) {
+  const auto counter = [&](const char* name, const char* help, Counter VariantStats::Part::*field) {
     head(out, name, "counter", help);
     for (const auto& [key, s] : variants_) {
-      uint64_t sum = 0;
-      for (uint32_t f = 0; f < fronts_; ++f) sum += (s->fronts[f].*field).get();
-      if (sum != 0 || s->loads.load(std::memory_order_relaxed) != 0) line(out, name, labels_of(*s), std::to_string(sum));
+      for (uint32_t t = 0; t < tenants_.size(); ++t) {
+        uint64_t sum = 0;
+        for (uint32_t f = 0; f < fronts_; ++f) sum += (s->at(f, t).*field).get();
+        if (sum != 0 || (t == 0 && s->loads.load(std::memory_order_relaxed) != 0)) line(out, name, labels_of(*s) + tenant_label(t), std::to_string(sum));
+      }
     }
   };
-  counter("verge_requests_total", "Requests answered.", &VariantStats::PerFront::answered);
-  counter("verge_samples_total", "Samples in answered requests.", &VariantStats::PerFront::samples);
-  counter("verge_padded_samples_total", "Samples of padding that engines of fixed batch sizes computed.", &VariantStats::PerFront::padded);
+  counter("verge_requests_total", "Requests answered.", &VariantStats::Part::answered);
+  counter("verge_samples_total", "Samples in answered requests.", &VariantStats::Part::samples);
+  counter("verge_runs_total", "Engine runs; several requests may share one.", &VariantStats::Part::runs);
+  counter("verge_padded_samples_total", "Samples of padding that engines of fixed batch sizes computed.", &VariantStats::Part::padded);
 
   head(out, "verge_failures_total", "counter", "Requests not answered, by status code and reason.");
   for (const auto& [name, s] : models_) {
@@ -123,32 +166,63 @@ std::string Metrics::text(const Gauges& g) const {
     }
   }
 
-  const auto histogram = [&](const char* name, const char* help, Histogram VariantStats::PerFront::*field) {
+  const auto series = [&](const char* name, VariantStats& s, uint32_t tenant, Histogram VariantStats::Part::*field) {
+    std::array<uint64_t, kBucketsNs.size() + 1> buckets{};
+    uint64_t sum_ns = 0, count = 0;
+    for (uint32_t f = 0; f < fronts_; ++f) {
+      const Histogram& h = s.at(f, tenant).*field;
+      for (size_t b = 0; b < buckets.size(); ++b) buckets[b] += h.buckets[b].get();
+      sum_ns += h.sum_ns.get();
+    }
+    for (const uint64_t b : buckets) count += b;
+    if (count == 0) return;
+    const std::string labels = labels_of(s) + tenant_label(tenant);
+    uint64_t below = 0;
+    for (size_t b = 0; b < buckets.size(); ++b) {
+      below += buckets[b];
+      const std::string le = b < kBucketsNs.size() ? seconds(kBucketsNs[b]) : "+Inf";
+      line(out, std::string(name) + "_bucket", labels + ",le=\"" + le + "\"", std::to_string(below));
+    }
+    line(out, std::string(name) + "_sum", labels, seconds(sum_ns));
+    line(out, std::string(name) + "_count", labels, std::to_string(count));
+  };
+  const auto histogram = [&](const char* name, const char* help, Histogram VariantStats::Part::*field) {
     head(out, name, "histogram", help);
     for (const auto& [key, s] : variants_) {
-      std::array<uint64_t, kBucketsNs.size() + 1> buckets{};
-      uint64_t sum_ns = 0, count = 0;
-      for (uint32_t f = 0; f < fronts_; ++f) {
-        const Histogram& h = s->fronts[f].*field;
-        for (size_t b = 0; b < buckets.size(); ++b) buckets[b] += h.buckets[b].get();
-        sum_ns += h.sum_ns.get();
-      }
-      for (const uint64_t b : buckets) count += b;
-      if (count == 0) continue;
-      const std::string labels = labels_of(*s);
-      uint64_t below = 0;
-      for (size_t b = 0; b < buckets.size(); ++b) {
-        below += buckets[b];
-        const std::string le = b < kBucketsNs.size() ? seconds(kBucketsNs[b]) : "+Inf";
-        line(out, std::string(name) + "_bucket", labels + ",le=\"" + le + "\"", std::to_string(below));
-      }
-      line(out, std::string(name) + "_sum", labels, seconds(sum_ns));
-      line(out, std::string(name) + "_count", labels, std::to_string(count));
+      for (uint32_t t = 0; t < tenants_.size(); ++t) series(name, *s, t, field);
     }
   };
-  histogram("verge_queue_seconds", "Time from the arrival of a request until a lane began it.", &VariantStats::PerFront::queue);
-  histogram("verge_compute_seconds", "Time on the lane: transforms and the engine.", &VariantStats::PerFront::compute);
-  histogram("verge_request_seconds", "Time from the arrival of a request until its answer was ready to be written.", &VariantStats::PerFront::total);
+  histogram("verge_queue_seconds", "Time from the arrival of a request until a lane began it.", &VariantStats::Part::queue);
+  histogram("verge_assembly_seconds", "Time on the lane before the engine: steps of the inputs, putting the batch together.", &VariantStats::Part::assembly);
+  histogram("verge_compute_seconds", "Time on the lane from the engine's start: the engine, steps of the outputs.", &VariantStats::Part::compute);
+  histogram("verge_encode_seconds", "Time to write the answer down in the client's protocol.", &VariantStats::Part::encode);
+  histogram("verge_request_seconds", "Time from the arrival of a request until its answer was ready to be written down.", &VariantStats::Part::total);
+
+  head(out, "verge_batch_samples", "histogram", "Samples of an engine run.");
+  for (const auto& [key, s] : variants_) {
+    std::array<uint64_t, BatchStats::kSizes> runs{};
+    uint64_t all = 0, samples = 0;
+    for (uint32_t f = 0; f < fronts_; ++f) {
+      for (uint32_t t = 0; t < tenants_.size(); ++t) {
+        for (size_t i = 0; i < runs.size(); ++i) {
+          const uint64_t n = s->at(f, t).batches.sizes[i].runs.get();
+          runs[i] += n;
+          all += n;
+        }
+        samples += s->at(f, t).samples.get();
+      }
+    }
+    if (all == 0) continue;
+    uint64_t below = 0;
+    for (size_t i = 0; i < runs.size(); ++i) {
+      below += runs[i];
+      const bool last = i + 1 == runs.size();
+      const uint64_t size = BatchStats::size_at(i);
+      if (last || std::has_single_bit(size)) line(out, "verge_batch_samples_bucket", labels_of(*s) + ",le=\"" + (last ? "+Inf" : std::to_string(size)) + "\"", std::to_string(below));
+    }
+    line(out, "verge_batch_samples_sum", labels_of(*s), std::to_string(samples));
+    line(out, "verge_batch_samples_count", labels_of(*s), std::to_string(all));
+  }
 
   head(out, "verge_loads_total", "counter", "Loads of variants, by result.");
   for (const auto& [key, s] : variants_) {

@@ -15,6 +15,10 @@
 
 namespace verge::runtime {
 
+struct Run;
+struct Request;
+struct TenantOptions;
+
 // Why a request was not answered. Each is a value of the label `reason`.
 enum class Reason : uint8_t {
   kUnknownModel,
@@ -28,12 +32,14 @@ enum class Reason : uint8_t {
   kExpired,
   kCancelled,
   kDraining,
+  kHopeless,
+  kTenantLimit,
   kLoadFailed,
   kMemoryLimit,
   kTransform,
   kEngine,
 };
-inline constexpr size_t kReasons = 15;
+inline constexpr size_t kReasons = 17;
 const char* reason_name(Reason r);  // "queue_full", …
 
 inline constexpr size_t kCodes = 17;
@@ -43,6 +49,7 @@ inline constexpr uint32_t kMostFronts = 256;
 class Counter {
  public:
   void add(uint64_t n) { v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  void set(uint64_t n) { v_.store(n, std::memory_order_relaxed); }
   uint64_t get() const { return v_.load(std::memory_order_relaxed); }
 
  private:
@@ -69,19 +76,39 @@ struct ModelStats {
     std::array<std::array<Counter, kReasons>, kCodes> failures;
   };
   std::string model;
+  size_t front_count = 0;
   std::unique_ptr<PerFront[]> fronts;
 };
 
+// Engine runs by their number of samples: 1 … 16, then powers of two.
+struct BatchStats {
+  static constexpr size_t kSizes = 24;
+  static size_t index_of(int64_t rows);
+  static uint64_t size_at(size_t index);
+  struct Size {
+    Counter runs, assembly_ns, compute_ns;
+  };
+  std::array<Size, kSizes> sizes;
+};
+
 struct VariantStats {
-  struct alignas(64) PerFront {
+  // Of one front and tenant.
+  struct alignas(64) Part {
     Counter answered;
     Counter samples;
     Counter padded;
-    Histogram queue, compute, total;
+    Counter runs;
+    Counter last_ns;  // os::monotonic_ns() of the last answer
+    Histogram queue, assembly, compute, encode, total;
+    BatchStats batches;
+    void add(const Run& run, const Request& answered_request);
   };
   std::string model, variant;
   int64_t version = 0;
-  std::unique_ptr<PerFront[]> fronts;
+  uint32_t tenants = 1;
+  size_t part_count = 0;
+  std::unique_ptr<Part[]> parts;
+  Part& at(uint32_t front, uint32_t tenant) { return parts[size_t{front} * tenants + tenant]; }
   std::atomic<uint64_t> loads{0}, failed_loads{0}, unloads{0};  // by the loader
   std::atomic<uint64_t> resident_bytes{0};                      // reserved for it; 0 while it is absent
 };
@@ -89,7 +116,7 @@ struct VariantStats {
 // Owns the stats of everything that was ever served, so that counters never fall back.
 class Metrics {
  public:
-  explicit Metrics(uint32_t fronts) : fronts_(fronts) {}
+  Metrics(uint32_t fronts, const std::vector<TenantOptions>& tenants);
   ModelStats* model(const std::string& name);
   VariantStats* variant(const std::string& model, int64_t version, const std::string& variant);
   ModelStats& unknown() { return *model(""); }  // requests for models that are not served
@@ -104,6 +131,7 @@ class Metrics {
 
  private:
   const uint32_t fronts_;
+  std::vector<std::string> tenants_;  // names; labels where there is more than one
   mutable std::mutex mutex_;  // of the maps; the request path holds pointers into them
   std::map<std::string, std::unique_ptr<ModelStats>> models_;
   std::map<std::tuple<std::string, int64_t, std::string>, std::unique_ptr<VariantStats>> variants_;

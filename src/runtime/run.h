@@ -42,22 +42,48 @@ class Buffer {
 
 struct Run {
   Run* next = nullptr;
-  Request* request = nullptr;
-  std::atomic<bool> cancelled{false};
+  Request* request = nullptr;  // nullptr: it has been answered, and only the run is still on its way
   FrontImpl* front = nullptr;
   TableHold* hold = nullptr;  // keeps `version` and `resident` alive until the answer is written
   const ServedVersion* version = nullptr;
   const Resident* resident = nullptr;
   ModelStats* stats = nullptr;
   uint32_t variant = 0;       // index in the version's manifest
-  uint32_t lane = 0;
   uint64_t load_attempts = 0; // of a run that waits for its variant: how many loads had failed when it began to wait
   int64_t batch = 1;          // samples; 1 where the model has no batch axis
 
+  // --- while it waits for a lane ---
+  uint32_t priority = 0;      // of policy::FairOrder
+  uint32_t tenant = 0, flow = 0;
+  uint64_t deadline_ns = 0;   // 0: none
+  uint64_t place = 0;
+  bool joins = false;         // may go through the engine together with others of the same shape_key
+  bool pinned = false;        // to its lane
+  uint64_t shape_key = 0;     // of the input shapes without the batch
+  static constexpr uint32_t kNoTimer = UINT32_MAX;
+  uint32_t timer = kNoTimer;  // its place among the front's deadlines
+  bool waits_for_load = false;
+  bool has_tenant_place = false;
+
   Status status;
   Reason reason = Reason::kEngine;  // where status is not ok
-  uint64_t queued_ns = 0, started_ns = 0, finished_ns = 0;
-  uint64_t padded = 0;  // samples of padding that the engine computed
+  uint64_t queued_ns = 0, started_ns = 0, assembled_ns = 0, finished_ns = 0;
+  int64_t run_rows = 0;       // samples of the engine run that answered, all requests together
+  bool counts_run = false;    // the one of its batch that stands for the engine run in counters
+  uint64_t padded = 0;        // samples of padding that the engine computed
+
+  // Who has it: it waits in a lane, a lane (or a front in its place) has claimed it, or its request has ended before that.
+  void enter(uint32_t lane) { state_.store(lane << 2 | kWaiting, std::memory_order_relaxed); }
+  uint32_t lane() const { return state_.load(std::memory_order_relaxed) >> 2; }
+  bool is_waiting() const { return (state_.load(std::memory_order_relaxed) & 3) == kWaiting; }
+  // Exactly one of claim() and give_up() is true for a run that waits.
+  bool claim() { return leave(kClaimed); }
+  bool give_up() { return leave(kGone); }
+  // To another lane; false where it does not wait any more.
+  bool move_to(uint32_t lane) {
+    uint32_t old = state_.load(std::memory_order_relaxed);
+    return (old & 3) == kWaiting && state_.compare_exchange_strong(old, lane << 2 | kWaiting, std::memory_order_acq_rel);
+  }
 
   std::vector<uint32_t> inputs;    // served input -> index in request->inputs
   std::vector<uint32_t> wanted;    // served outputs, in the order of the answer
@@ -66,6 +92,8 @@ struct Run {
   std::vector<TensorView> network_inputs, network_outputs;
 
   std::vector<verge_tensor> engine_inputs, engine_outputs;  // in the artifact's order
+  std::vector<Buffer> joined;                    // network inputs of a batch of several requests
+  std::vector<TensorView> joined_inputs;
   std::vector<Buffer> gathered;                  // artifact inputs: padded or aligned
   std::vector<Buffer> lent;                      // artifact outputs: lent to the engine, or assembled
   std::vector<std::vector<uint64_t>> offsets;    // of BYTES inputs
@@ -78,6 +106,17 @@ struct Run {
   void release_engine_outputs();
   // Bytes of memory that this run keeps for the next request.
   size_t kept_bytes() const;
+
+ private:
+  static constexpr uint32_t kWaiting = 0, kClaimed = 1, kGone = 2;
+  bool leave(uint32_t to) {
+    uint32_t old = state_.load(std::memory_order_relaxed);
+    while ((old & 3) == kWaiting) {
+      if (state_.compare_exchange_weak(old, (old & ~3u) | to, std::memory_order_acq_rel, std::memory_order_relaxed)) return true;
+    }
+    return false;
+  }
+  std::atomic<uint32_t> state_{kClaimed};
 };
 
 }  // namespace verge::runtime

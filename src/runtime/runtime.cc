@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "os/process.h"
+#include "runtime/execute.h"
 #include "runtime/front.h"
 #include "runtime/loader.h"
 
@@ -11,19 +12,22 @@ class RuntimeImpl final : public ServerRuntime {
  public:
   explicit RuntimeImpl(RuntimeOptions options) : shared_(std::move(options)) {
     for (uint32_t i = 0; i < shared_.options.lanes.size(); ++i) {
-      shared_.lanes.push_back(std::make_unique<Lane>(i, shared_.options.lanes[i], [](Run* run) {
-        FrontImpl::serve(*run);
-        run->front->finished(run);
-      }));
+      Lane::Work work;
+      work.serve = [](std::vector<Run*>& batch) {
+        execute(batch);
+        for (Run* run : batch) run->front->finished(run);
+      };
+      work.end = [](Run* run) { run->front->finished(run); };
+      shared_.lanes.push_back(std::make_unique<Lane>(i, shared_.options.lanes[i], shared_.options.tenants, std::move(work)));
     }
     loader_ = std::make_unique<Loader>(shared_, [this](std::shared_ptr<const Table> table) { publish(std::move(table)); });
     shared_.request_load = [this](std::shared_ptr<const ServedVersion> v, uint32_t variant) { loader_->request_load(std::move(v), variant); };
-    for (auto& lane : shared_.lanes) lane->start();
+    for (auto& lane : shared_.lanes) lane->start(shared_.lanes);
   }
 
   ~RuntimeImpl() override {
     loader_.reset();
-    shared_.lanes.clear();
+    for (auto& lane : shared_.lanes) lane->stop();
   }
 
   std::unique_ptr<Front> make_front(std::function<void()> wake) override {
@@ -157,6 +161,12 @@ Result<std::unique_ptr<ServerRuntime>> make_runtime(RuntimeOptions options) {
   }
   if (options.lanes.size() > kMostFronts) {
     return invalid_argument("lanes: " + std::to_string(options.lanes.size()) + " are more than " + std::to_string(kMostFronts));
+  }
+  if (options.tenants.empty() || options.tenants.size() > kMostTenants) {
+    return invalid_argument("tenants: " + std::to_string(options.tenants.size()) + " is not between 1 and " + std::to_string(kMostTenants));
+  }
+  for (const TenantOptions& t : options.tenants) {
+    if (!(t.weight > 0 && t.weight <= 1e6)) return invalid_argument("tenant '" + t.name + "': its weight must be above 0 and at most 1000000");
   }
   if (options.queue_limit < 1) return invalid_argument("queue limit: it must be at least 1");
   return std::unique_ptr<ServerRuntime>(std::make_unique<RuntimeImpl>(std::move(options)));

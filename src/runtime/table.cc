@@ -1,6 +1,10 @@
 #include "runtime/table.h"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
+
+#include "os/process.h"
 
 namespace verge::runtime {
 namespace {
@@ -128,6 +132,49 @@ ModelStatistics statistics_of(const VersionEntry& version) {
   ModelStatistics s;
   s.name = version.source->name;
   s.version = version.source->version;
+  if (version.served == nullptr) return s;
+  std::array<ModelStatistics::Batch, BatchStats::kSizes> batches{};
+  uint64_t last_ns = 0;
+  const auto sum = [](DurationStat& to, const Histogram& from) {
+    for (const Counter& c : from.buckets) to.count += c.get();
+    to.ns += from.sum_ns.get();
+  };
+  for (VariantStats* variant : version.served->variant_stats) {
+    for (size_t i = 0; i < variant->part_count; ++i) {
+      const VariantStats::Part& p = variant->parts[i];
+      s.inference_count += p.samples.get();
+      s.execution_count += p.runs.get();
+      sum(s.success, p.total);
+      sum(s.queue, p.queue);
+      sum(s.compute_input, p.assembly);
+      sum(s.compute_infer, p.compute);
+      sum(s.compute_output, p.encode);
+      last_ns = std::max(last_ns, p.last_ns.get());
+      for (size_t b = 0; b < batches.size(); ++b) {
+        const BatchStats::Size& size = p.batches.sizes[b];
+        batches[b].compute_input.count += size.runs.get();
+        batches[b].compute_input.ns += size.assembly_ns.get();
+        batches[b].compute_infer.count += size.runs.get();
+        batches[b].compute_infer.ns += size.compute_ns.get();
+        batches[b].compute_output.count += size.runs.get();
+      }
+    }
+  }
+  for (size_t b = 0; b < batches.size(); ++b) {
+    if (batches[b].compute_infer.count == 0) continue;
+    batches[b].size = BatchStats::size_at(b);
+    s.batches.push_back(batches[b]);
+  }
+  if (last_ns != 0) {
+    const auto age = std::chrono::nanoseconds(os::monotonic_ns() - last_ns);
+    s.last_inference_ms = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch() - age).count());
+  }
+  for (size_t i = 0; i < version.stats->front_count; ++i) {
+    for (const auto& by_code : version.stats->fronts[i].failures) {
+      for (const Counter& c : by_code) s.fail.count += c.get();
+    }
+  }
   return s;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "policy/lifecycle.h"
+#include "runtime/lane_queue.h"
 #include "runtime/metrics.h"
 #include "runtime/runtime.h"
 #include "transform/chain.h"
@@ -46,11 +47,9 @@ struct Resident {
   std::vector<uint64_t> input_alignment;   // of artifact inputs, bytes
   std::vector<uint64_t> output_alignment;  // of artifact outputs
   uint64_t reserved_bytes = 0;
-  // Predicted time of one run by lane, 0: unknown. Written by whoever has the lane.
-  struct alignas(64) Prediction {
-    std::atomic<uint64_t> ns{0};
-  };
-  mutable std::unique_ptr<Prediction[]> predicted;
+  int64_t max_rows = 1;  // samples of several requests that may go through the engine at once; 1: each goes alone
+  // What waits for it, by lane. Touched by whoever has the lane.
+  mutable std::unique_ptr<LaneGroup[]> groups;
 };
 
 struct VariantEntry {

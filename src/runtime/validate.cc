@@ -50,6 +50,7 @@ Status validate(const ServedVersion& version, const Request& request, Run& run, 
     run.inputs[s] = static_cast<uint32_t>(i);
   }
   run.batch = 1;
+  run.shape_key = 0;
   const TensorSpec* batch_from = nullptr;
   for (size_t s = 0; s < m.inputs.size(); ++s) {
     const TensorSpec& spec = m.inputs[s].spec;
@@ -58,6 +59,9 @@ Status validate(const ServedVersion& version, const Request& request, Run& run, 
     }
     const InputTensor& in = request.inputs[run.inputs[s]];
     VERGE_RETURN_IF_ERROR(check_input(in, spec, request));
+    for (int d = 0; d < in.shape.rank(); ++d) {
+      if (d != spec.batch_axis) run.shape_key = (run.shape_key ^ static_cast<uint64_t>(in.shape[d])) * 0x100000001b3;
+    }
     if (spec.batch_axis < 0) continue;
     const int64_t batch = in.shape[spec.batch_axis];
     if (batch_from == nullptr) {

@@ -1,5 +1,7 @@
 #include "runtime/lane.h"
 
+#include "runtime/table.h"
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -13,6 +15,34 @@ namespace {
 
 // Not hidden by testing::Test::Run.
 using Work = runtime::Run;
+
+// What lanes need of a variant to queue its runs.
+Resident& some_variant() {
+  static Resident resident;
+  if (resident.groups == nullptr) resident.groups = std::make_unique<LaneGroup[]>(4);
+  return resident;
+}
+
+std::vector<Work> some_runs(size_t n) {
+  std::vector<Work> runs(n);
+  for (Work& run : runs) run.resident = &some_variant();
+  return runs;
+}
+
+// A lane that serves one run after the other.
+struct OneLane {
+  explicit OneLane(std::function<void(Work*)> serve) {
+    Lane::Work work;
+    work.serve = [serve](std::vector<Work*>& batch) {
+      for (Work* run : batch) serve(run);
+    };
+    work.end = [](Work*) {};
+    lanes.push_back(std::make_unique<Lane>(0, std::vector<int>(), std::vector<TenantOptions>(1), std::move(work)));
+    lanes[0]->start(lanes);
+  }
+  Lane& lane() { return *lanes[0]; }
+  std::vector<std::unique_ptr<Lane>> lanes;
+};
 
 TEST(Mailbox, KeepsTheOrderAndTellsTheFirst) {
   Work a, b, c;
@@ -35,19 +65,19 @@ TEST(Lane, RunsWhatManyThreadsSubmitAndKeepsEachOnesOrder) {
   std::atomic<int> served{0};
   std::binary_semaphore all{0};
   bool ordered = true;
-  Lane lane(0, {}, [&](Work* run) {
+  OneLane one([&](Work* run) {
     ordered &= run->queued_ns > last[run->variant];
     last[run->variant] = run->queued_ns;
     if (served.fetch_add(1) + 1 == kThreads * kEach) all.release();
   });
-  lane.start();
+  Lane& lane = one.lane();
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
-    runs[static_cast<size_t>(t)] = std::vector<Work>(kEach);
+    runs[static_cast<size_t>(t)] = some_runs(kEach);
     threads.emplace_back([&, t] {
       for (int i = 0; i < kEach; ++i) {
         Work& run = runs[static_cast<size_t>(t)][static_cast<size_t>(i)];
-        run.variant = static_cast<uint32_t>(t);
+        run.variant = run.flow = static_cast<uint32_t>(t);
         run.queued_ns = static_cast<uint64_t>(i) + 1;
         ASSERT_TRUE(lane.submit(&run, 1'000'000));
       }
@@ -61,16 +91,16 @@ TEST(Lane, RunsWhatManyThreadsSubmitAndKeepsEachOnesOrder) {
 
 TEST(Lane, RefusesAtTheLimit) {
   std::binary_semaphore begun{0}, go{0};
-  std::vector<Work> runs(4);
+  std::vector<Work> runs = some_runs(4);
   std::atomic<int> served{0};
   {
-    Lane lane(0, {}, [&](Work*) {
+    OneLane one([&](Work*) {
       if (served.fetch_add(1) == 0) {
         begun.release();
         go.acquire();
       }
     });
-    lane.start();
+    Lane& lane = one.lane();
     ASSERT_TRUE(lane.submit(&runs[0], 2));
     begun.acquire();
     EXPECT_TRUE(lane.submit(&runs[1], 2));
@@ -95,13 +125,13 @@ TEST(Lane, BorrowersAndItsThreadExcludeEachOther) {
     inside.fetch_sub(1);
   };
   std::vector<std::vector<Work>> runs(kThreads);
-  for (auto& r : runs) r = std::vector<Work>(kEach);
-  Lane lane(0, {}, [&](Work*) {
+  for (auto& r : runs) r = some_runs(kEach);
+  OneLane one([&](Work*) {
     enter();
     ++served;
     if (left.fetch_sub(1) == 1) all.release();
   });
-  lane.start();
+  Lane& lane = one.lane();
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
@@ -121,6 +151,62 @@ TEST(Lane, BorrowersAndItsThreadExcludeEachOther) {
   all.acquire();
   EXPECT_FALSE(overlapped);
   EXPECT_EQ(served + borrowed, kThreads * kEach);
+}
+
+// One lane is stuck; what waits in front of it is done by the other one, but for what is pinned.
+TEST(Lane, AnIdleOneTakesOverFromABusyOne) {
+  std::binary_semaphore begun{0}, go{0}, moved{0}, pinned{0};
+  std::vector<Work> runs = some_runs(4);
+  Work *stuck = &runs[0], *free_one = &runs[1], *tied = &runs[2], *poke = &runs[3];
+  tied->pinned = true;
+  std::atomic<uint32_t> ran_on{99};
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (uint32_t i = 0; i < 2; ++i) {
+    Lane::Work work;
+    work.serve = [&](std::vector<Work*>& batch) {
+      for (Work* run : batch) {
+        if (run == stuck) {
+          begun.release();
+          go.acquire();
+        }
+        if (run == free_one) {
+          ran_on = run->lane();
+          moved.release();
+        }
+        if (run == tied) pinned.release();
+      }
+    };
+    work.end = [](Work*) {};
+    lanes.push_back(std::make_unique<Lane>(i, std::vector<int>(), std::vector<TenantOptions>(1), std::move(work)));
+  }
+  for (auto& lane : lanes) lane->start(lanes);
+  ASSERT_TRUE(lanes[0]->submit(stuck, 10));
+  begun.acquire();
+  ASSERT_TRUE(lanes[0]->submit(free_one, 10));
+  ASSERT_TRUE(lanes[0]->submit(tied, 10));
+  ASSERT_TRUE(lanes[1]->submit(poke, 10));  // wakes it; then it has nothing to do
+  moved.acquire();
+  EXPECT_EQ(ran_on, 1u);
+  EXPECT_FALSE(pinned.try_acquire());
+  EXPECT_EQ(lanes[0]->waiting(), 1u);
+  go.release();
+  pinned.acquire();
+  EXPECT_EQ(lanes[0]->waiting() + lanes[1]->waiting(), 0u);
+  for (auto& lane : lanes) lane->stop();
+}
+
+TEST(Lane, ARunIsClaimedOrGivenUpNeverBoth) {
+  for (int i = 0; i < 2000; ++i) {
+    Work run;
+    run.enter(3);
+    bool claimed = false, gone = false;
+    std::thread a([&] { claimed = run.claim(); });
+    gone = run.give_up();
+    a.join();
+    ASSERT_NE(claimed, gone);
+    EXPECT_EQ(run.lane(), 3u);
+    EXPECT_FALSE(run.move_to(1));
+  }
 }
 
 }  // namespace

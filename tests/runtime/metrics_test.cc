@@ -11,12 +11,12 @@ namespace verge::runtime {
 namespace {
 
 TEST(Metrics, FrontsAddUpAndLabelsAreEscaped) {
-  Metrics metrics(2);
+  Metrics metrics(2, {{}});
   VariantStats* v = metrics.variant("a\"b\\c\n", 3, "v");
-  v->fronts[0].answered.add(2);
-  v->fronts[1].answered.add(3);
-  v->fronts[0].total.add(15'000);
-  v->fronts[1].total.add(20'000'000'000);
+  v->at(0, 0).answered.add(2);
+  v->at(1, 0).answered.add(3);
+  v->at(0, 0).total.add(15'000);
+  v->at(1, 0).total.add(20'000'000'000);
   metrics.model("m")->fronts[1].failures[static_cast<size_t>(Code::kResourceExhausted)][static_cast<size_t>(Reason::kQueueFull)].add(4);
   const std::string text = metrics.text({});
   EXPECT_NE(text.find("verge_requests_total{model=\"a\\\"b\\\\c\\n\",version=\"3\",variant=\"v\"} 5"), std::string::npos) << text;
@@ -53,6 +53,22 @@ TEST(Metrics, EveryFamilyHasHelpAndTypeOnceBeforeItsSamples) {
     }
   }
   EXPECT_GT(samples, 60);
+}
+
+TEST(Metrics, TenantsAreALabelWhereThereIsMoreThanOne) {
+  Metrics metrics(1, {{}, {.name = "shop"}});
+  VariantStats* v = metrics.variant("m", 1, "v");
+  v->at(0, 0).answered.add(1);
+  v->at(0, 1).answered.add(2);
+  const std::string text = metrics.text({});
+  EXPECT_NE(text.find("verge_requests_total{model=\"m\",version=\"1\",variant=\"v\",tenant=\"default\"} 1"), std::string::npos) << text;
+  EXPECT_NE(text.find("verge_requests_total{model=\"m\",version=\"1\",variant=\"v\",tenant=\"shop\"} 2"), std::string::npos) << text;
+}
+
+TEST(Metrics, BatchSizesHaveTheirPlaces) {
+  for (const int64_t rows : {1, 2, 15, 16, 32, 64, 128, 1024, 4096}) EXPECT_EQ(BatchStats::size_at(BatchStats::index_of(rows)), static_cast<uint64_t>(rows));
+  EXPECT_EQ(BatchStats::size_at(BatchStats::index_of(17)), 32u);
+  EXPECT_EQ(BatchStats::index_of(int64_t{1} << 40), BatchStats::kSizes - 1);
 }
 
 TEST(Metrics, EveryReasonHasAName) {

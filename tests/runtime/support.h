@@ -58,7 +58,9 @@ class TestFront {
       if (done()) return true;
       std::unique_lock lock(mutex_);
       const uint64_t now = os::monotonic_ns();
-      if (now >= end || !changed_.wait_for(lock, std::chrono::nanoseconds(end - now), [&] { return woken_; })) return false;
+      if (now >= end) return false;
+      const uint64_t at = std::min(end, front_->next_timer_ns());
+      if (at > now) changed_.wait_for(lock, std::chrono::nanoseconds(at - now), [&] { return woken_; });
       woken_ = false;
     }
   }

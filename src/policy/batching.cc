@@ -1,0 +1,109 @@
+#include "policy/batching.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "policy/dispatch.h"
+
+namespace verge::policy {
+namespace {
+
+constexpr uint32_t kFirstRuns = 4;      // of a size, before it counts as known
+constexpr uint64_t kLookAgain = 512;    // decisions
+constexpr uint64_t kLongestHoldNs = 2'000'000;
+
+int index_of(int64_t rows) {
+  if (rows < 1 || rows > BatchCurve::kMostRows || !std::has_single_bit(static_cast<uint64_t>(rows))) return -1;
+  return std::countr_zero(static_cast<uint64_t>(rows));
+}
+
+}  // namespace
+
+void BatchCurve::seed(int64_t rows, uint64_t ns) {
+  const int i = index_of(rows);
+  if (i < 0 || ns == 0 || points_[static_cast<size_t>(i)].n > 1) return;
+  points_[static_cast<size_t>(i)] = {ns, 1};
+}
+
+void BatchCurve::learn(int64_t rows, uint64_t ns) {
+  const uint64_t before = predict(rows);
+  if (before != 0) {
+    const uint64_t off = std::min(ns > before ? ns - before : before - ns, 4 * before);
+    deviation_ = deviation_ >= off ? deviation_ - (deviation_ - off) / 16 : deviation_ + (off - deviation_) / 16;
+  }
+  const int i = index_of(rows);
+  if (i < 0) return;
+  Point& p = points_[static_cast<size_t>(i)];
+  if (p.n < kFirstRuns) {
+    p.ns = p.n == 0 ? ns : std::min(p.ns, ns);
+    ++p.n;
+  } else {
+    p.ns = predict_next(p.ns, ns);
+  }
+}
+
+uint64_t BatchCurve::predict(int64_t rows) const {
+  if (rows < 1) rows = 1;
+  int below = -1, above = -1;
+  for (int i = 0; i < kSizes; ++i) {
+    if (points_[static_cast<size_t>(i)].n == 0) continue;
+    if ((int64_t{1} << i) <= rows) {
+      below = i;
+    } else if (above < 0) {
+      above = i;
+    }
+  }
+  const auto at = [this](int i) { return static_cast<double>(points_[static_cast<size_t>(i)].ns); };
+  const double r = static_cast<double>(rows);
+  if (below < 0 && above < 0) return 0;
+  double ns;
+  if (below < 0) {
+    ns = at(above) * r / static_cast<double>(int64_t{1} << above);
+  } else if (above < 0 || (int64_t{1} << below) == rows) {
+    ns = at(below) * r / static_cast<double>(int64_t{1} << below);
+  } else {
+    const double lo = static_cast<double>(int64_t{1} << below), hi = static_cast<double>(int64_t{1} << above);
+    ns = at(below) + (at(above) - at(below)) * (r - lo) / (hi - lo);
+  }
+  return std::max<uint64_t>(static_cast<uint64_t>(std::max(ns, 0.0)), 1);
+}
+
+uint32_t BatchCurve::seen(int64_t rows) const {
+  const int i = index_of(rows);
+  return i < 0 ? 0 : points_[static_cast<size_t>(i)].n;
+}
+
+int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, uint64_t turn) {
+  const int64_t limit = std::min({waiting, most, BatchCurve::kMostRows});
+  if (limit <= 1) return 1;
+  int64_t best = 1;
+  double best_cost = static_cast<double>(curve.predict(1));
+  if (best_cost == 0) return 1;
+  for (int64_t rows = 2; rows <= limit; rows *= 2) {
+    // Sizes grow one step at a time: each is tried only once the one below it is known.
+    if (curve.seen(rows) < kFirstRuns) return rows;
+    const double cost = static_cast<double>(curve.predict(rows)) / static_cast<double>(rows);
+    if (cost < 0.97 * best_cost) {
+      best = rows;
+      best_cost = cost;
+    }
+  }
+  if (turn % kLookAgain == 0) {
+    // One step up or down in turn, so that a size that was slow for a while is not given up for ever.
+    const int64_t other = (turn / kLookAgain) % 2 == 0 ? best * 2 : best / 2;
+    if (other >= 1 && other <= limit) return other;
+  }
+  return best;
+}
+
+uint64_t hold_ns(const BatchCurve& curve, int64_t rows, int64_t most, uint64_t gap_ns, uint64_t slack_ns) {
+  if (rows >= std::min(most, BatchCurve::kMostRows) || gap_ns == 0) return 0;
+  const uint64_t one = curve.predict(1), now = curve.predict(rows), more = curve.predict(rows + 1);
+  if (one == 0 || gap_ns >= one || one + now <= more) return 0;
+  const uint64_t saved = one + now - more;
+  if (saved < 2 * gap_ns * static_cast<uint64_t>(rows)) return 0;
+  const uint64_t hold = std::min({2 * gap_ns, one / 2, kLongestHoldNs});
+  return hold < slack_ns ? hold : 0;
+}
+
+}  // namespace verge::policy

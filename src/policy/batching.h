@@ -1,0 +1,46 @@
+// How many waiting samples go into one engine run, and whether it pays to wait for more. Both follow from the measured time of a run by its
+// number of samples, so there is nothing to set.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace verge::policy {
+
+// Time of one run by samples, at sizes 1, 2, 4, … 64: starts from a profile, learns from runs. One lane's own.
+class BatchCurve {
+ public:
+  static constexpr int kSizes = 7;
+  static constexpr int64_t kMostRows = int64_t{1} << (kSizes - 1);
+
+  // What a profile or the warm-up says of `rows` samples. Sizes that are no power of two are ignored.
+  void seed(int64_t rows, uint64_t ns);
+  // A run of `rows` samples took `ns`. The first few runs of a size count by their shortest (an engine prepares for a new shape), the later
+  // ones by a mean that bounds an outlier.
+  void learn(int64_t rows, uint64_t ns);
+  // ns; 0: nothing is known. Between known sizes linear, beyond them in proportion.
+  uint64_t predict(int64_t rows) const;
+  // Runs of exactly this power of two that were seen; a seed counts as one.
+  uint32_t seen(int64_t rows) const;
+  // Mean deviation of a run's time from its prediction, in ns.
+  uint64_t deviation() const { return deviation_; }
+
+ private:
+  struct Point {
+    uint64_t ns = 0;
+    uint32_t n = 0;
+  };
+  std::array<Point, kSizes> points_;
+  uint64_t deviation_ = 0;
+};
+
+// The size of the next run out of `waiting` samples, at most `most`: the power of two with the least time a sample. A smaller one is preferred
+// unless a larger one saves 3 %. Sizes hardly seen are tried; `turn` counts decisions, and now and then another size is looked at again.
+int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, uint64_t turn);
+
+// How long a lane should stay idle for one more sample to join `rows` waiting ones, in ns; 0: not at all. Waiting is bought only where samples
+// come faster than a lane could serve them one by one (mean gap `gap_ns` < the time of a run of one) and joining saves at least twice the
+// time that all who wait lose. `slack_ns` is what the earliest deadline leaves beyond a run of all of them.
+uint64_t hold_ns(const BatchCurve& curve, int64_t rows, int64_t most, uint64_t gap_ns, uint64_t slack_ns);
+
+}  // namespace verge::policy

@@ -1,0 +1,148 @@
+#include "runtime/lane_queue.h"
+
+#include <algorithm>
+
+#include "runtime/table.h"
+
+namespace verge::runtime {
+namespace {
+
+std::vector<double> weights_of(const std::vector<TenantOptions>& tenants) {
+  std::vector<double> out;
+  for (const TenantOptions& t : tenants) out.push_back(t.weight);
+  return out;
+}
+
+bool later(const LaneGroup::Entry& a, const LaneGroup::Entry& b) { return a.place != b.place ? a.place > b.place : a.order > b.order; }
+
+}  // namespace
+
+LaneQueue::LaneQueue(LanePlaces& places, const std::vector<TenantOptions>& tenants) : places_(places), order_(weights_of(tenants)) {}
+
+LaneGroup& LaneQueue::group_of(const Run& run) const { return run.resident->groups[run.lane()]; }
+
+void LaneQueue::push(Run* run, uint64_t now) {
+  LaneGroup& g = group_of(*run);
+  if (g.heap.empty()) active_.push_back(&g);
+  if (g.last_arrival_ns != 0) {
+    const uint64_t gap = now - g.last_arrival_ns;
+    g.gap_ns = g.gap_ns == 0 ? gap : g.gap_ns - g.gap_ns / 8 + gap / 8;
+  }
+  g.last_arrival_ns = now;
+  g.rows_waiting += run->batch;
+  // What the engine needs for a sample where samples go together.
+  const int64_t rows = std::min(run->resident->max_rows, policy::BatchCurve::kMostRows);
+  const uint64_t cost = std::max<uint64_t>(g.curve.predict(rows) / static_cast<uint64_t>(std::max<int64_t>(rows, 1)), 1) * static_cast<uint64_t>(run->batch);
+  run->place = order_.enter(run->priority, run->tenant, run->flow, cost);
+  g.heap.push_back({run->place, pushed_++, run});
+  std::push_heap(g.heap.begin(), g.heap.end(), later);
+  ++size_;
+}
+
+Run* LaneQueue::pop(LaneGroup& g) {
+  std::pop_heap(g.heap.begin(), g.heap.end(), later);
+  Run* run = g.heap.back().run;
+  g.heap.pop_back();
+  g.rows_waiting -= run->batch;
+  --size_;
+  order_.leave(run->place, run->tenant, run->flow);
+  places_.held.fetch_sub(1, std::memory_order_relaxed);
+  if (g.heap.empty()) {
+    g.hold_until_ns = 0;
+    active_.erase(std::find(active_.begin(), active_.end(), &g));
+  }
+  return run;
+}
+
+// Takes away what is over at the group's head. False where nothing is left.
+bool LaneQueue::drop_ended(LaneGroup& g, uint64_t now, Fifo<Run>& ended) {
+  while (!g.heap.empty()) {
+    Run* run = g.heap.front().run;
+    const uint64_t deadline = run->deadline_ns;
+    const bool hopeless = deadline != 0 && now + g.curve.predict(run->batch) + g.curve.deviation() > deadline;
+    if (run->is_waiting() && !hopeless) return true;
+    pop(g);
+    if (hopeless && run->claim()) {
+      places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+      run->started_ns = run->assembled_ns = run->finished_ns = now;
+      const bool expired = now >= deadline;
+      run->reason = expired ? Reason::kExpired : Reason::kHopeless;
+      run->status = Status(Code::kDeadlineExceeded, "");  // the front words it
+    }
+    ended.push(run);
+  }
+  return false;
+}
+
+LaneGroup* LaneQueue::first_group(uint64_t now, uint64_t* wait_until) {
+  LaneGroup* best = nullptr;
+  for (LaneGroup* g : active_) {
+    if (g->hold_until_ns > now) {
+      *wait_until = *wait_until == 0 ? g->hold_until_ns : std::min(*wait_until, g->hold_until_ns);
+      continue;
+    }
+    if (best == nullptr || later(best->heap.front(), g->heap.front())) best = g;
+  }
+  return best;
+}
+
+uint64_t LaneQueue::hold(LaneGroup& g, uint64_t now) const {
+  uint64_t slack = UINT64_MAX;
+  for (const LaneGroup::Entry& e : g.heap) {
+    if (e.run->deadline_ns == 0) continue;
+    const uint64_t needed = now + g.curve.predict(g.rows_waiting + 1) + 2 * g.curve.deviation();
+    slack = std::min(slack, e.run->deadline_ns > needed ? e.run->deadline_ns - needed : 0);
+  }
+  return policy::hold_ns(g.curve, g.rows_waiting, g.heap.front().run->resident->max_rows, g.gap_ns, slack);
+}
+
+void LaneQueue::fill(LaneGroup& g, uint64_t now, std::vector<Run*>& batch, Fifo<Run>& ended) {
+  const Run* leader = g.heap.front().run;
+  const int64_t most = leader->joins ? leader->resident->max_rows : 1;
+  const int64_t wanted = std::max(policy::choose_rows(g.curve, g.rows_waiting, most, ++g.decisions), leader->batch);
+  int64_t rows = 0;
+  uint64_t earliest = UINT64_MAX;
+  const uint64_t key = leader->shape_key;
+  while (drop_ended(g, now, ended)) {
+    Run* run = g.heap.front().run;
+    if (!batch.empty()) {
+      if (!run->joins || run->shape_key != key || rows + run->batch > wanted) break;
+      // One more must not make another, or itself, late.
+      const uint64_t deadline = run->deadline_ns == 0 ? earliest : std::min(earliest, run->deadline_ns);
+      if (deadline != UINT64_MAX && now + g.curve.predict(rows + run->batch) + g.curve.deviation() > deadline) break;
+    }
+    pop(g);
+    if (!run->claim()) {
+      ended.push(run);
+      continue;
+    }
+    places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    if (run->deadline_ns != 0) earliest = std::min(earliest, run->deadline_ns);
+    rows += run->batch;
+    batch.push_back(run);
+    if (rows >= wanted || !run->joins) break;
+  }
+}
+
+LaneQueue::Next LaneQueue::take(uint64_t now, std::vector<Run*>& batch, Fifo<Run>& ended) {
+  batch.clear();
+  Next next;
+  while (LaneGroup* g = first_group(now, &next.wait_until)) {
+    if (!drop_ended(*g, now, ended)) continue;
+    if (g->hold_until_ns == 0) {
+      if (const uint64_t ns = g->heap.front().run->joins ? hold(*g, now) : 0; ns != 0) {
+        g->hold_until_ns = now + ns;
+        continue;
+      }
+    }
+    g->hold_until_ns = 0;
+    fill(*g, now, batch, ended);
+    if (!batch.empty()) {
+      next.any = true;
+      return next;
+    }
+  }
+  return next;
+}
+
+}  // namespace verge::runtime

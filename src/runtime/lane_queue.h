@@ -1,0 +1,69 @@
+// What waits for one lane, and which of it runs next. Belongs to whoever has the lane (its thread, or a front that is a lane of its own); what the
+// order and the sizes are is the policies' (policy/fair_order.h, policy/batching.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "policy/batching.h"
+#include "policy/fair_order.h"
+#include "runtime/mailbox.h"
+#include "runtime/run.h"
+#include "runtime/runtime.h"
+
+namespace verge::runtime {
+
+// One variant's part of a lane's queue. Lives in the variant's Resident, one for each lane.
+struct alignas(64) LaneGroup {
+  struct Entry {
+    uint64_t place;  // of policy::FairOrder
+    uint64_t order;  // of arrival, among equal places
+    Run* run;
+  };
+  std::vector<Entry> heap;  // the least first
+  policy::BatchCurve curve;
+  int64_t rows_waiting = 0;
+  uint64_t last_arrival_ns = 0, gap_ns = 0;  // mean time between arrivals
+  uint64_t hold_until_ns = 0;                // 0: nothing is held
+  uint64_t decisions = 0;
+  std::atomic<uint64_t> predicted_ns{0};     // of a run of one sample, for fronts to read; 0: unknown
+};
+
+// How many requests wait in a lane, seen from all threads.
+struct LanePlaces {
+  std::atomic<uint32_t> waiting{0};  // not begun
+  std::atomic<uint32_t> held{0};     // those, and requests that have ended but whose runs the lane has not come across yet
+};
+
+class LaneQueue {
+ public:
+  LaneQueue(LanePlaces& places, const std::vector<TenantOptions>& tenants);
+
+  void push(Run* run, uint64_t now);
+  bool empty() const { return size_ == 0; }
+
+  struct Next {
+    bool any = false;         // `batch` holds what to run now
+    uint64_t wait_until = 0;  // else: look again then, or when more arrives; 0: nothing waits
+  };
+  // Claims the next batch: runs of one variant that may go through the engine together. What has ended meanwhile, or cannot be done by its
+  // deadline, goes to `ended`, the latter with its status. `batch` is emptied first.
+  Next take(uint64_t now, std::vector<Run*>& batch, Fifo<Run>& ended);
+
+ private:
+  LaneGroup& group_of(const Run& run) const;
+  Run* pop(LaneGroup& group);
+  LaneGroup* first_group(uint64_t now, uint64_t* wait_until);
+  bool drop_ended(LaneGroup& group, uint64_t now, Fifo<Run>& ended);
+  void fill(LaneGroup& group, uint64_t now, std::vector<Run*>& batch, Fifo<Run>& ended);
+  uint64_t hold(LaneGroup& group, uint64_t now) const;
+
+  LanePlaces& places_;
+  policy::FairOrder order_;
+  std::vector<LaneGroup*> active_;  // groups with entries
+  size_t size_ = 0;
+  uint64_t pushed_ = 0;
+};
+
+}  // namespace verge::runtime

@@ -1,0 +1,246 @@
+// The policies behind a lane's queue, as pure functions; then the queue at work.
+#include <algorithm>
+#include <thread>
+
+#include "policy/batching.h"
+#include "policy/fair_order.h"
+#include "support.h"
+
+namespace verge::runtime {
+namespace {
+
+using policy::BatchCurve;
+using policy::FairOrder;
+
+BatchCurve curve_of(std::initializer_list<uint64_t> us) {
+  BatchCurve c;
+  int64_t rows = 1;
+  for (const uint64_t t : us) {
+    for (int i = 0; i < 8; ++i) c.learn(rows, t * 1000);
+    rows *= 2;
+  }
+  return c;
+}
+
+TEST(BatchCurve, StartsFromTheProfileLearnsAndBoundsOutliers) {
+  BatchCurve c;
+  EXPECT_EQ(c.predict(1), 0u);
+  c.seed(1, 100'000);
+  c.seed(4, 200'000);
+  EXPECT_EQ(c.predict(1), 100'000u);
+  EXPECT_EQ(c.predict(2), 133'333u);  // linear between
+  EXPECT_EQ(c.predict(8), 400'000u);  // in proportion beyond
+  c.learn(8, 10'000'000);             // an engine prepares for a new shape
+  c.learn(8, 300'000);
+  EXPECT_EQ(c.predict(8), 300'000u);
+  for (int i = 0; i < 4; ++i) c.learn(8, 300'000);
+  c.learn(8, 50'000'000);
+  EXPECT_LE(c.predict(8), 420'000u);
+}
+
+TEST(ChooseRows, TakesTheSizeWithTheLeastTimeASample) {
+  const BatchCurve flat = curve_of({100, 101, 102, 103, 104, 105, 106}), linear = curve_of({100, 200, 400, 800, 1600, 3200, 6400}),
+                   bent = curve_of({100, 120, 180, 400, 900, 2000, 4500});
+  EXPECT_EQ(policy::choose_rows(flat, 64, 64, 1), 64);
+  EXPECT_EQ(policy::choose_rows(flat, 5, 64, 1), 4);   // what waits goes, in sizes that engines have seen
+  EXPECT_EQ(policy::choose_rows(flat, 64, 8, 1), 8);   // the artifact's limit
+  EXPECT_EQ(policy::choose_rows(linear, 64, 64, 1), 1);  // nothing to gain: nobody waits for others
+  EXPECT_EQ(policy::choose_rows(bent, 64, 64, 1), 4);
+  EXPECT_EQ(policy::choose_rows(flat, 1, 64, 1), 1);
+  EXPECT_EQ(policy::choose_rows(BatchCurve(), 64, 64, 1), 1);  // nothing is known of a run yet
+  BatchCurve young;
+  young.seed(1, 100'000);
+  EXPECT_EQ(policy::choose_rows(young, 64, 64, 1), 2);  // sizes are tried one step at a time
+}
+
+TEST(Hold, WaitingIsBoughtOnlyWhereItPaysAndDeadlinesAllow) {
+  const BatchCurve flat = curve_of({1000, 1010, 1020, 1030, 1040, 1050, 1060}), linear = curve_of({1000, 2000, 4000});
+  EXPECT_GT(policy::hold_ns(flat, 1, 64, 10'000, UINT64_MAX), 0u);
+  EXPECT_LE(policy::hold_ns(flat, 1, 64, 10'000, UINT64_MAX), 500'000u);
+  EXPECT_EQ(policy::hold_ns(linear, 1, 64, 10'000, UINT64_MAX), 0u);    // saves nothing
+  EXPECT_EQ(policy::hold_ns(flat, 1, 64, 2'000'000, UINT64_MAX), 0u);   // the lane keeps up alone
+  EXPECT_EQ(policy::hold_ns(flat, 1, 64, 10'000, 5'000), 0u);           // a deadline
+  EXPECT_EQ(policy::hold_ns(flat, 64, 64, 10'000, UINT64_MAX), 0u);     // full
+  EXPECT_EQ(policy::hold_ns(flat, 60, 64, 10'000, UINT64_MAX), 0u);     // too many would wait for one
+  EXPECT_EQ(policy::hold_ns(BatchCurve(), 1, 64, 10'000, UINT64_MAX), 0u);
+}
+
+// Serves the least place until `turns` are over; says what each tenant got.
+std::vector<int> served(FairOrder& order, const std::vector<std::pair<uint32_t, uint32_t>>& backlogged, int turns, size_t tenants) {
+  std::vector<uint64_t> place;
+  for (const auto& [tenant, connection] : backlogged) place.push_back(order.enter(4, tenant, connection, 1000));
+  std::vector<int> got(tenants, 0);
+  for (int i = 0; i < turns; ++i) {
+    const size_t first = static_cast<size_t>(std::min_element(place.begin(), place.end()) - place.begin());
+    const auto [tenant, connection] = backlogged[first];
+    order.leave(place[first], tenant, connection);
+    ++got[tenant];
+    place[first] = order.enter(4, tenant, connection, 1000);
+  }
+  return got;
+}
+
+TEST(FairOrder, TenantsShareByWeightHoweverManyConnectionsTheyOpen) {
+  FairOrder equal({1, 1});
+  std::vector<std::pair<uint32_t, uint32_t>> load = {{0, 0}};
+  for (uint32_t c = 1; c <= 20; ++c) load.push_back({1, c});
+  const auto even = served(equal, load, 2000, 2);
+  EXPECT_NEAR(even[0], 1000, 60);
+  FairOrder weighted({3, 1});
+  const auto three = served(weighted, {{0, 0}, {1, 1}}, 2000, 2);
+  EXPECT_NEAR(three[0], 1500, 20);
+}
+
+TEST(FairOrder, AConnectionThatFloodsDoesNotDelayAnother) {
+  FairOrder order({1});
+  std::vector<uint64_t> flood;
+  for (int i = 0; i < 1000; ++i) flood.push_back(order.enter(4, 0, 1, 1000));
+  order.leave(flood[0], 0, 1);
+  EXPECT_LT(order.enter(4, 0, 2, 1000), flood[2]);
+}
+
+TEST(FairOrder, APriorityGoesBeforeAllBelowIt) {
+  FairOrder order({1, 100});
+  const uint64_t low = order.enter(5, 1, 1, 1), high = order.enter(1, 0, 1, 1'000'000'000), second = order.enter(1, 0, 1, 1);
+  EXPECT_LT(high, low);
+  EXPECT_LT(second, low);
+  EXPECT_LT(high, second);
+}
+
+// --- the queue at work ---
+
+// One lane (or the front itself) that is busy with a slow run, so that what follows waits.
+class Queue : public testing::TestWithParam<size_t> {
+ protected:
+  Queue() : server({.lanes = GetParam()}), front(*server.runtime) {
+    auto source = server.source("m", {Server::vector_spec("x", 4)});
+    source->manifest.network.inputs[0].shape = source->manifest.inputs[0].spec.shape = Shape{-1, -1};
+    source->manifest.network.outputs[0].shape = source->manifest.outputs[0].spec.shape = Shape{-1, -1};
+    source->prepare = [prepare = source->prepare, dir = server.dir()](const VariantSpec& v) -> Result<engine::LoadSpec> {
+      auto spec = prepare(v);
+      const std::string path = os::join(dir, "free.json");
+      if (Status s = os::write_file_atomic(path, R"({"tensors":[{"name":"x","dtype":"FP32","shape":[-1,-1],"batch_axis":0}]})"); !s.ok()) return s;
+      spec->files = {{path, 0}};
+      return spec;
+    };
+    source->resident = {"slow"};
+    server.serve(source);
+    front.front().drain();
+  }
+  std::unique_ptr<Call> call(float value, int64_t rows = 1, int64_t width = 4) {
+    auto c = std::make_unique<Call>();
+    c->to("m").input("x", {rows, width}, std::vector<float>(static_cast<size_t>(rows * width), value));
+    c->request.bounds.variant = "slow";  // 20 ms a run
+    return c;
+  }
+  void send(Call& c) { server.runtime->infer(front.front(), c.request); }
+  template <typename Calls>
+  bool finish(const Calls& calls) {
+    return front.run_until([&] { return std::all_of(calls.begin(), calls.end(), [](const auto& c) { return c->done; }); });
+  }
+  std::string metric(const std::string& name) {
+    const std::string text = server.runtime->metrics_text();
+    const size_t at = text.find("\n" + name + " ");
+    return at == std::string::npos ? "" : text.substr(at + name.size() + 2, text.find('\n', at + 1) - at - name.size() - 2);
+  }
+  Server server;
+  TestFront front;
+};
+INSTANTIATE_TEST_SUITE_P(Placement, Queue, testing::Values(0, 1, 2));
+
+TEST_P(Queue, WhatWaitsSharesRunsAndEachGetsItsOwnAnswer) {
+  std::vector<std::unique_ptr<Call>> calls;
+  for (int i = 0; i < 40; ++i) calls.push_back(call(static_cast<float>(i), i % 5 == 0 ? 2 : 1, i % 7 == 0 ? 3 : 4));
+  for (auto& c : calls) send(*c);
+  ASSERT_TRUE(finish(calls));
+  uint32_t largest = 0;
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const Request& r = calls[i]->request;
+    ASSERT_TRUE(r.status.ok()) << r.status.to_string();
+    EXPECT_EQ(calls[i]->floats(), calls[i]->data) << i;
+    EXPECT_EQ(r.outputs[0].shape, calls[i]->request.inputs[0].shape);
+    largest = std::max(largest, r.batch);
+  }
+  EXPECT_GE(largest, 4u);
+  const std::string labels = "{model=\"m\",version=\"1\",variant=\"slow\"}";
+  EXPECT_EQ(metric("verge_requests_total" + labels), "40");
+  EXPECT_EQ(metric("verge_samples_total" + labels), "48");
+  EXPECT_LT(std::stoi(metric("verge_runs_total" + labels)), 30);
+  const auto statistics = server.runtime->statistics(front.front(), "m", 0);
+  ASSERT_TRUE(statistics.ok());
+  EXPECT_EQ(statistics->at(0).inference_count, 48u);
+  EXPECT_EQ(std::to_string(statistics->at(0).execution_count), metric("verge_runs_total" + labels));
+  EXPECT_EQ(statistics->at(0).success.count, 40u);
+}
+
+TEST_P(Queue, CancellingFreesThePlaceBeforeItReturns) {
+  if (GetParam() == 2) return;  // two lanes leave nothing waiting
+  auto busy = call(1);
+  send(*busy);
+  std::vector<std::unique_ptr<Call>> waiting;
+  for (int i = 0; i < 8; ++i) {
+    waiting.push_back(call(2));
+    send(*waiting.back());
+  }
+  for (auto& c : waiting) {
+    server.runtime->cancel(front.front(), c->request);
+    EXPECT_TRUE(c->done);
+    EXPECT_EQ(c->request.status.code(), Code::kCancelled);
+    server.runtime->cancel(front.front(), c->request);  // once more harms nobody
+  }
+  if (GetParam() == 1) {
+    EXPECT_LE(std::stoi(metric("verge_lane_waiting{lane=\"0\"}")), 1);
+  }
+  ASSERT_TRUE(finish(std::vector<Call*>{busy.get()}));
+  for (auto& c : waiting) EXPECT_EQ(c->times, 1);
+  EXPECT_EQ(metric("verge_runs_total{model=\"m\",version=\"1\",variant=\"slow\"}"), "1");
+}
+
+TEST_P(Queue, ADeadlineEndsWaitingOnTimeThoughTheLaneIsBusy) {
+  if (GetParam() != 1) return;  // a front that is its own lane is busy itself
+  server.slow_us(20'000);
+  auto busy = call(1), second = call(1), expiring = call(2);
+  send(*busy);
+  send(*second);
+  expiring->request.bounds.deadline_ns = after_ms(30);
+  send(*expiring);
+  ASSERT_TRUE(front.run_until([&] { return expiring->done; }));
+  EXPECT_FALSE(second->done);
+  EXPECT_EQ(expiring->request.status.code(), Code::kDeadlineExceeded);
+  ASSERT_TRUE(finish(std::vector<Call*>{busy.get(), second.get()}));
+}
+
+TEST_P(Queue, WhatCannotBeDoneInTimeIsRefusedBeforeAnyWork) {
+  auto c = call(1);
+  c->request.bounds.deadline_ns = after_ms(5);
+  send(*c);
+  ASSERT_TRUE(c->done);
+  EXPECT_EQ(c->request.status.code(), Code::kDeadlineExceeded);
+  EXPECT_NE(c->request.status.message().find("us are left"), std::string::npos);
+  EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
+}
+
+TEST_P(Queue, PrioritiesGoFirst) {
+  if (GetParam() == 2) return;
+  auto busy = call(0);
+  send(*busy);
+  while (GetParam() == 1 && metric("verge_lane_waiting{lane=\"0\"}") != "0") std::this_thread::yield();  // the lane has not begun it
+  static std::vector<float> order;
+  order.clear();
+  std::vector<std::unique_ptr<Call>> calls;
+  for (const auto& [value, priority] : {std::pair{1, 7}, {2, 0}, {3, 1}, {4, 2}}) {
+    calls.push_back(call(static_cast<float>(value), 1, 4 + value));  // of different shapes: no two share a run
+    calls.back()->request.bounds.priority = static_cast<uint64_t>(priority);
+    calls.back()->request.done = [](Request* r) {
+      Call* c = static_cast<Call*>(r->owner);
+      c->done = true;
+      order.push_back(c->data[0]);
+    };
+    send(*calls.back());
+  }
+  ASSERT_TRUE(finish(calls));
+  EXPECT_EQ(order, (std::vector<float>{3, 4, 2, 1}));
+}
+
+}  // namespace
+}  // namespace verge::runtime
