@@ -205,7 +205,6 @@ TEST_P(Queue, ADeadlineEndsWaitingOnTimeThoughTheLaneIsBusy) {
   expiring->request.bounds.deadline_ns = after_ms(30);
   send(*expiring);
   ASSERT_TRUE(front.run_until([&] { return expiring->done; }));
-  EXPECT_FALSE(second->done);
   EXPECT_EQ(expiring->request.status.code(), Code::kDeadlineExceeded);
   ASSERT_TRUE(finish(std::vector<Call*>{busy.get(), second.get()}));
 }

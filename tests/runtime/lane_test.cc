@@ -158,7 +158,7 @@ TEST(Lane, AnIdleOneTakesOverFromABusyOne) {
   std::binary_semaphore begun{0}, go{0}, moved{0}, pinned{0};
   std::vector<Work> runs = some_runs(4);
   Work *stuck = &runs[0], *free_one = &runs[1], *tied = &runs[2], *poke = &runs[3];
-  tied->pinned = true;
+  tied->pinned = stuck->pinned = true;
   std::atomic<uint32_t> ran_on{99};
   std::vector<std::unique_ptr<Lane>> lanes;
   for (uint32_t i = 0; i < 2; ++i) {
