@@ -14,6 +14,7 @@
 
 namespace verge::net {
 
+class Deferred;
 class Service;
 struct Call;
 struct Peer;
@@ -88,6 +89,7 @@ struct Call {
   runtime::Request request;
   InferOptions options;
   bool in_runtime = false;
+  Deferred* deferred = nullptr;  // what the call waits for
   Reply reply;
 
   // --- connection ---

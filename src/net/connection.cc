@@ -168,7 +168,8 @@ void Connection::update_timer() {
     wait = Wait::kWrite;
   else if (session_)
     wait = session_->waits_for();
-  if (wait == wait_ && (!progress_ || wait == Wait::kHeader || wait == Wait::kLinger) && armed()) return;
+  // Whatever is armed was for what came before: a request that was restarted to this wait may have had no body.
+  if (wait != Wait::kServer && wait == wait_ && (!progress_ || wait == Wait::kHeader || wait == Wait::kLinger) && armed()) return;
   progress_ = false;
   wait_ = wait;
   const uint64_t now = front_.loop().now();

@@ -164,6 +164,7 @@ Call* Front::acquire_call() {
 
 void Front::recycle(Call* c) {
   c->request.release();
+  if (c->deferred) service_->deferred().forget(c);
   c->clear();
   budget_.give(kCallBytes);
   if (calls_.size() > kCallsKept && free_calls_.size() > kCallsKept / 2) {

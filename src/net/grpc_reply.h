@@ -22,7 +22,4 @@ struct NameAndVersion {
 // Messages whose name = 1 and version = 2.
 Result<NameAndVersion> read_name_and_version(std::string_view message);
 
-// The methods of grpc_management.cc by their last name; false: there is none of this name.
-bool handle_grpc_management(Service& service, Call* call, std::string_view method);
-
 }  // namespace verge::net

@@ -5,6 +5,7 @@
 #include "net/front.h"
 #include "net/grpc.h"
 #include "net/grpc_reply.h"
+#include "net/management.h"
 #include "net/model_config.h"
 #include "net/model_statistics.h"
 #include "net/utf8.h"
@@ -167,6 +168,7 @@ void handle_grpc(Service& service, Call* call) {
     if (method == "ModelMetadata") return model_metadata(service, call);
     if (method == "ModelConfig") return model_config(service, call);
     if (method == "ModelStatistics") return model_statistics(service, call);
+    if (handle_grpc_management(service, call, method)) return;
   } else if (call->method == Method::kPost && path.starts_with(kHealth) && path.substr(kHealth.size()) == "Check") {
     return health_check(service, call);
   }

@@ -4,6 +4,7 @@
 
 #include "net/front.h"
 #include "net/json_write.h"
+#include "net/management.h"
 #include "net/model_config.h"
 #include "net/model_statistics.h"
 #include "net/rest_reply.h"
@@ -234,7 +235,10 @@ void handle_rest(Service& service, Call* call) {
     what = kMetadata;
   else if (path == "/metrics")
     what = kMetrics;
-  if (what == kUnknown) return unknown_path(service, call);
+  if (what == kUnknown) {
+    if (!path.starts_with("/v2/") || !handle_rest_management(service, call, path.substr(4))) unknown_path(service, call);
+    return;
+  }
   if (!allow(service, call, Allowed::kGet)) return;
   switch (what) {
     case kLive: return health(service, call, "live", service.runtime().live());

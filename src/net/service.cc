@@ -8,7 +8,7 @@
 
 namespace verge::net {
 
-Service::Service(Front& front) : front_(front) {}
+Service::Service(Front& front) : front_(front), deferred_(front, *this) {}
 
 runtime::Runtime& Service::runtime() { return front_.shared().runtime; }
 
@@ -123,8 +123,11 @@ Result<runtime::ModelDoc> Service::serving_doc(std::string_view name, int64_t ve
   return doc;
 }
 
-std::vector<std::string_view> extensions(const ServerOptions&) {
-  return {"binary_tensor_data", "classification", "model_configuration", "parameters", "schedule_policy", "sequence", "statistics"};
+std::vector<std::string_view> extensions(const ServerOptions& options) {
+  std::vector<std::string_view> out = {"binary_tensor_data", "classification",  "model_configuration", "parameters",
+                                       "schedule_policy",    "sequence",        "statistics"};
+  if (options.repository) out.insert(out.end(), {"model_repository", "model_repository(unload_dependents)"});
+  return out;
 }
 
 void Service::count_copies(const CopyCount& copies) {

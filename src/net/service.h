@@ -7,6 +7,7 @@
 
 #include "core/status.h"
 #include "net/call.h"
+#include "net/deferred.h"
 #include "net/server.h"
 
 namespace verge::net {
@@ -27,6 +28,7 @@ class Service {
   // --- for the protocols' own files ---
   Front& front() { return front_; }
   runtime::Runtime& runtime();
+  DeferredCalls& deferred() { return deferred_; }
   // Hands call.request to the runtime.
   void infer(Call* call);
   // call.reply is complete but for seal().
@@ -41,6 +43,7 @@ class Service {
   Status shape_outputs(Call* call);
   void log(const Call& call);
   Front& front_;
+  DeferredCalls deferred_;
 };
 
 // The extensions that server metadata names: those that work here.

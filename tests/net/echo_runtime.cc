@@ -266,4 +266,44 @@ Result<runtime::ModelDoc> EchoRuntime::model_doc(runtime::Front&, std::string_vi
   return doc;
 }
 
+EchoRepository::~EchoRepository() {
+  for (auto& t : threads_) t.join();
+}
+
+std::vector<runtime::Repository::Entry> EchoRepository::index(bool ready_only) const {
+  std::lock_guard lock(mutex_);
+  std::vector<Entry> out;
+  for (const auto& [name, state] : states_)
+    if (!ready_only || state == "READY") out.push_back({name, name == "gone" ? 0 : 1, state, state == "READY" ? "" : "unloaded"});
+  return out;
+}
+
+void EchoRepository::change(std::string name, std::string state, Done done) {
+  std::lock_guard lock(mutex_);
+  if (name == "held") {
+    held_.push_back(std::move(done));
+    return;
+  }
+  std::vector<Done> released;
+  if (name == "release") released.swap(held_);
+  threads_.emplace_back([this, name, state, done, released] {
+    for (const auto& d : released) d({});
+    if (name == "bad") return done(invalid_argument("model 'bad': its manifest is damaged"));
+    if (name == "unknown") return done(not_found("no package 'unknown' in the zoo"));
+    {
+      std::lock_guard again(mutex_);
+      states_[name] = state;
+    }
+    done({});
+  });
+}
+
+void EchoRepository::load(std::string name, Done done) { change(std::move(name), "READY", std::move(done)); }
+void EchoRepository::unload(std::string name, Done done) { change(std::move(name), "UNAVAILABLE", std::move(done)); }
+
+size_t EchoRepository::held() {
+  std::lock_guard lock(mutex_);
+  return held_.size();
+}
+
 }  // namespace verge::test

@@ -74,4 +74,21 @@ class EchoRuntime final : public runtime::Runtime {
   std::thread worker_;
 };
 
+// A Repository for the same tests. Loading "bad" fails, what is done to "held" is done when "release" is loaded; all on another thread.
+class EchoRepository final : public runtime::Repository {
+ public:
+  ~EchoRepository() override;
+  std::vector<Entry> index(bool ready_only) const override;
+  void load(std::string name, Done done) override;
+  void unload(std::string name, Done done) override;
+  size_t held();
+
+ private:
+  void change(std::string name, std::string state, Done done);
+  mutable std::mutex mutex_;
+  std::map<std::string, std::string> states_{{"echo", "READY"}, {"gone", "UNAVAILABLE"}};
+  std::vector<Done> held_;
+  std::vector<std::thread> threads_;
+};
+
 }  // namespace verge::test

@@ -18,7 +18,7 @@
 int main(int argc, char** argv) {
   verge::net::ServerOptions options;
   options.listeners[0].port = 0;
-  bool log = false, watch_stdin = true;
+  bool log = false, with_repository = true, watch_stdin = true;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     auto value = [&] { return i + 1 < argc ? argv[++i] : ""; };
@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
     else if (arg == "--max-message") options.max_message_bytes = std::strtoull(value(), nullptr, 10);
     else if (arg == "--header-timeout") options.header_timeout_s = std::atof(value());
     else if (arg == "--log") log = true;
+    else if (arg == "--no-repository") with_repository = false;
     else if (arg == "--no-stdin") watch_stdin = false;
     else return fprintf(stderr, "unknown argument %s\n", arg.c_str()), 2;
   }
@@ -45,6 +46,8 @@ int main(int argc, char** argv) {
   const int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
 
   verge::test::EchoRuntime runtime;
+  verge::test::EchoRepository repository;
+  if (with_repository) options.repository = &repository;
   auto server = verge::net::Server::start(options, runtime);
   if (!server.ok()) return fprintf(stderr, "%s\n", server.status().to_string().c_str()), 1;
   printf("{\"address\":\"%s\"}\n", (*server)->address().c_str());
