@@ -157,7 +157,9 @@ class Repository {
     std::string state;   // "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
     std::string reason;  // of what is not ready
   };
-  using Done = std::function<void(Status)>;  // called once, on any thread
+  using Done = std::function<void(Status)>;  // called once, on any thread, also before the call that was given it returns
+  // `report`: {"changed": […], "refused": […]}, lists of texts for a person; what was refused changed nothing.
+  using Reported = std::function<void(Json report)>;
 
   virtual ~Repository() = default;
   virtual std::vector<Entry> index(bool ready_only) const = 0;
@@ -165,6 +167,8 @@ class Repository {
   virtual void load(std::string name, Done done) = 0;
   // Stops serving the model; done when its last request has ended and its memory is given back.
   virtual void unload(std::string name, Done done) = 0;
+  // Looks at everything again: all models' folders, the configuration, certificates. `done` when all that came of it is loaded or refused.
+  virtual void reload(Reported done) { done({{"changed", Json::array()}, {"refused", Json::array({"this server has nothing to reload"})}}); }
 };
 
 class Runtime {

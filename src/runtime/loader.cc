@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "os/process.h"
 #include "runtime/execute.h"
@@ -66,6 +67,7 @@ Loader::~Loader() {
   push([this] {
     for (auto& [key, version] : versions_) withdraw(version);
     versions_.clear();
+    incoming_.clear();
     std::lock_guard lock(table_mutex_);
     table_ = std::make_shared<Table>();
   });
@@ -110,16 +112,16 @@ void Loader::settle() {
   settled_.wait(lock, [&] { return pending_ == 0; });
 }
 
-void Loader::serve(std::shared_ptr<const ModelSource> source) {
-  unsettled_.fetch_add(1, std::memory_order_relaxed);
-  push([this, source = std::move(source)] {
-    do_serve(source);
-    unsettled_.fetch_sub(1, std::memory_order_release);
-  });
+void Loader::serve(std::shared_ptr<const ModelSource> source, std::function<void(Status)> loaded) {
+  auto publication = std::make_shared<Publication>();
+  publication->loaded = std::move(loaded);
+  publication->counted = !started_.load(std::memory_order_relaxed);
+  if (publication->counted) unsettled_.fetch_add(1, std::memory_order_relaxed);
+  push([this, source = std::move(source), publication = std::move(publication)] { do_serve(source, publication); });
 }
 
-void Loader::retire(std::string name, int64_t version) {
-  push([this, key = Key{std::move(name), version}] { do_retire(key); });
+void Loader::retire(std::string name, int64_t version, std::function<void()> unloaded) {
+  push([this, key = Key{std::move(name), version}, unloaded = std::move(unloaded)] { do_retire(key, unloaded); });
 }
 
 void Loader::request_load(std::shared_ptr<const ServedVersion> served, uint32_t variant) {
@@ -130,66 +132,119 @@ void Loader::request_load(std::shared_ptr<const ServedVersion> served, uint32_t 
   });
 }
 
-void Loader::push_load(std::shared_ptr<Version> version, uint32_t variant) {
-  unsettled_.fetch_add(1, std::memory_order_relaxed);
-  push([this, version = std::move(version), variant] {
-    const auto it = versions_.find({version->source->name, version->source->version});
-    if (it != versions_.end() && it->second == version) do_load(version, variant);
-    unsettled_.fetch_sub(1, std::memory_order_release);
-  });
+void Loader::push_load(std::shared_ptr<Version> version, uint32_t variant, std::shared_ptr<Publication> publication) {
+  push([this, version = std::move(version), variant, publication = std::move(publication)] { load_published(version, variant, *publication); });
 }
 
 // --- what is served ---
 
-void Loader::do_serve(std::shared_ptr<const ModelSource> source) {
-  const Key key{source->name, source->version};
+std::shared_ptr<Loader::Version> Loader::make_version(const std::shared_ptr<const ModelSource>& source) {
   auto version = std::make_shared<Version>();
   version->source = source;
   version->stats = shared_.metrics.model(source->name);
   version->broken = source->broken;
-  if (version->broken.ok()) {
-    auto served = prove(source);
-    if (served.ok()) {
-      for (const VariantSpec& v : source->manifest.variants) {
-        (*served)->variant_stats.push_back(shared_.metrics.variant(source->name, source->version, v.id));
-        if (v.id == source->default_variant) version->default_variant = static_cast<int>((*served)->variant_stats.size()) - 1;
-      }
-      version->served = std::move(served).value();
-      version->variants.resize(source->manifest.variants.size());
-    } else {
-      version->broken = served.status();
-    }
+  if (!version->broken.ok()) return version;
+  auto served = prove(source);
+  if (!served.ok()) {
+    version->broken = served.status();
+    return version;
   }
+  for (const VariantSpec& v : source->manifest.variants) {
+    (*served)->variant_stats.push_back(shared_.metrics.variant(source->name, source->version, v.id));
+    if (v.id == source->default_variant) version->default_variant = static_cast<int>((*served)->variant_stats.size()) - 1;
+  }
+  version->served = std::move(served).value();
+  version->variants.resize(source->manifest.variants.size());
+  return version;
+}
+
+void Loader::do_serve(std::shared_ptr<const ModelSource> source, std::shared_ptr<Publication> publication) {
+  const Key key{source->name, source->version};
+  auto version = make_version(source);
   Json fields = {{"model", source->name}, {"version", source->version}};
   if (!version->broken.ok()) {
+    publication->status = version->broken;
     fields["reason"] = version->broken.message();
     log(LogLevel::kError, "model_broken", std::move(fields));
   } else if (version->default_variant < 0) {
+    publication->status = unavailable(source->no_default);
     fields["reason"] = source->no_default;
     log(LogLevel::kError, "model_without_variant", std::move(fields));
   } else {
     fields["default_variant"] = source->default_variant;
     log(LogLevel::kInfo, "model_served", std::move(fields));
   }
-  if (const auto old = versions_.find(key); old != versions_.end()) withdraw(old->second);
-  versions_[key] = version;
-  publish();
-  if (!version->broken.ok()) return;
-  if (version->default_variant >= 0) push_load(version, static_cast<uint32_t>(version->default_variant));
+  const auto old = versions_.find(key);
+  const bool answered = old != versions_.end() && old->second->default_variant >= 0 &&
+                        old->second->variants[static_cast<size_t>(old->second->default_variant)].state == VariantState::kResident;
+  if (answered && !publication->status.ok()) return finish(*publication);
+  if (answered) {
+    incoming_[key] = version;
+  } else {
+    if (old != versions_.end()) withdraw(old->second);
+    versions_[key] = version;
+    publish();
+  }
+  if (!version->broken.ok()) return finish(*publication);
+  std::vector<uint32_t> loads;
+  if (version->default_variant >= 0) loads.push_back(static_cast<uint32_t>(version->default_variant));
   for (const std::string& id : source->resident) {
     for (uint32_t v = 0; v < source->manifest.variants.size(); ++v) {
-      if (source->manifest.variants[v].id == id && static_cast<int>(v) != version->default_variant) push_load(version, v);
+      if (source->manifest.variants[v].id == id && static_cast<int>(v) != version->default_variant) loads.push_back(v);
     }
   }
+  publication->left = static_cast<uint32_t>(loads.size());
+  if (loads.empty()) return finish(*publication);
+  for (const uint32_t v : loads) push_load(version, v, publication);
 }
 
-void Loader::do_retire(const Key& key) {
-  const auto it = versions_.find(key);
-  if (it == versions_.end()) return;
-  withdraw(it->second);
-  versions_.erase(it);
-  log(LogLevel::kInfo, "model_retired", {{"model", key.first}, {"version", key.second}});
+void Loader::load_published(const std::shared_ptr<Version>& version, uint32_t variant, Publication& publication) {
+  const Key key{version->source->name, version->source->version};
+  const auto is = [&](const auto& map) {
+    const auto it = map.find(key);
+    return it != map.end() && it->second == version;
+  };
+  const bool is_default = static_cast<int>(variant) == version->default_variant;
+  if (is(versions_) || is(incoming_)) {
+    do_load(version, variant);
+    if (is_default) publication.status = version->variants[variant].last_error;
+    if (is_default && is(incoming_)) {
+      incoming_.erase(key);
+      if (publication.status.ok()) take_over(version);
+    }
+  } else if (is_default) {
+    publication.status = Status(Code::kCancelled, "it was withdrawn or replaced before it was loaded");
+  }
+  if (--publication.left == 0) finish(publication);
+}
+
+void Loader::take_over(const std::shared_ptr<Version>& version) {
+  std::shared_ptr<Version>& place = versions_[{version->source->name, version->source->version}];
+  withdraw(place);
+  place = version;
   publish();
+}
+
+void Loader::finish(Publication& publication) {
+  if (publication.counted) unsettled_.fetch_sub(1, std::memory_order_release);
+  if (publication.loaded) publication.loaded(std::move(publication.status));
+}
+
+void Loader::do_retire(const Key& key, std::function<void()> unloaded) {
+  incoming_.erase(key);
+  const auto it = versions_.find(key);
+  if (it != versions_.end()) {
+    const std::shared_ptr<Version> version = it->second;
+    versions_.erase(it);
+    withdraw(version);
+    log(LogLevel::kInfo, "model_retired", {{"model", key.first}, {"version", key.second}});
+    publish();
+    if (version->leaving > 0) {
+      if (unloaded) version->gone.push_back(std::move(unloaded));
+      return;
+    }
+  }
+  if (unloaded) unloaded();
 }
 
 void Loader::withdraw(const std::shared_ptr<Version>& version) {
@@ -200,6 +255,7 @@ void Loader::withdraw(const std::shared_ptr<Version>& version) {
       std::lock_guard lock(mutex_);
       ++pending_;
     }
+    ++version->leaving;
     version->variants[v].resident.reset();
   }
 }
@@ -216,6 +272,7 @@ void Loader::publish() {
     entry->variants = version->variants;
     table->models[key.first].versions[key.second] = std::move(entry);
   }
+  for (auto& [name, model] : table->models) model.choose_latest();
   std::shared_ptr<const Table> old;  // dropped outside of the lock
   {
     std::lock_guard lock(table_mutex_);
@@ -270,7 +327,7 @@ void Loader::do_load(const std::shared_ptr<Version>& version, uint32_t variant) 
   move_to(*version, variant, LifeEvent::kWarm);
   v.last_error = Status();
   stats.loads.fetch_add(1, std::memory_order_relaxed);
-  stats.resident_bytes.store((*loaded)->reserved_bytes, std::memory_order_relaxed);
+  stats.resident_bytes.fetch_add((*loaded)->reserved_bytes, std::memory_order_relaxed);
   fields["seconds"] = static_cast<double>(os::monotonic_ns() - begun) / 1e9;
   fields["executed_precision"] = (*loaded)->model->executed_precision();
   fields["reserved_bytes"] = (*loaded)->reserved_bytes;
@@ -294,7 +351,7 @@ void Loader::release(const std::shared_ptr<Version>& version, uint32_t variant, 
   move_to(*version, variant, LifeEvent::kReleased);
   VariantStats& stats = *version->served->variant_stats[variant];
   stats.unloads.fetch_add(1, std::memory_order_relaxed);
-  stats.resident_bytes.store(0, std::memory_order_relaxed);
+  stats.resident_bytes.fetch_sub(bytes, std::memory_order_relaxed);
   log(LogLevel::kInfo, "variant_unloaded",
       {{"model", version->source->name}, {"version", version->source->version}, {"variant", version->served->manifest().variants[variant].id},
        {"process_resident_bytes", os::resident_bytes()}});
@@ -304,6 +361,9 @@ void Loader::release(const std::shared_ptr<Version>& version, uint32_t variant, 
   }
   const auto it = versions_.find({version->source->name, version->source->version});
   if (it != versions_.end() && it->second == version) publish();
+  if (--version->leaving == 0) {
+    for (const auto& gone : std::exchange(version->gone, {})) gone();
+  }
 }
 
 Status Loader::reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes, uint64_t& engine_bytes) {

@@ -95,9 +95,12 @@ class RuntimeImpl final : public ServerRuntime {
     }
   }
 
-  void serve(std::shared_ptr<const ModelSource> source) override { loader_->serve(std::move(source)); }
-  void retire(std::string name, int64_t version) override { loader_->retire(std::move(name), version); }
-  void set_preparing(bool preparing) override { preparing_.store(preparing, std::memory_order_relaxed); }
+  void serve(std::shared_ptr<const ModelSource> source, std::function<void(Status)> loaded) override { loader_->serve(std::move(source), std::move(loaded)); }
+  void retire(std::string name, int64_t version, std::function<void()> unloaded) override { loader_->retire(std::move(name), version, std::move(unloaded)); }
+  void set_preparing(bool preparing) override {
+    if (!preparing) loader_->end_start();
+    preparing_.store(preparing, std::memory_order_relaxed);
+  }
   void settle() override { loader_->settle(); }
 
   std::vector<VariantReport> variants() const override {

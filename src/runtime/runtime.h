@@ -77,12 +77,15 @@ struct VariantReport {
 
 class ServerRuntime : public Runtime {
  public:
-  // Serves this version from now on, in place of one of the same name and number. Any thread; returns at once. What is wrong with it is
-  // logged, and answered to those who ask for it.
-  virtual void serve(std::shared_ptr<const ModelSource> source) = 0;
-  // Stops serving it: its variants unload when their last requests have ended.
-  virtual void retire(std::string name, int64_t version) = 0;
-  // While true, ready() is false: the server still finds out what to serve. Any thread.
+  // Serves this version. Any thread; returns at once. `loaded` is called on the loader's thread when its default variant and those to be
+  // resident are loaded or have failed, with what kept the default variant from answering.
+  // In place of one of the same name and number that answers already: takes over when its default variant is resident; where it is broken or
+  // cannot be loaded, the old one stays as it is. Otherwise what is wrong is logged, and answered to those who ask for this version.
+  virtual void serve(std::shared_ptr<const ModelSource> source, std::function<void(Status)> loaded = {}) = 0;
+  // Stops serving it: its variants unload when their last requests have ended; then `unloaded` is called on the loader's thread.
+  virtual void retire(std::string name, int64_t version, std::function<void()> unloaded = {}) = 0;
+  // While true, ready() is false: the server still finds out what to serve. What is served after the first false does not make the server
+  // unready while it loads. Any thread.
   virtual void set_preparing(bool preparing) = 0;
   // Waits until every variant that is to be resident is loaded or has failed, and everything to be unloaded is. Not on a front thread.
   virtual void settle() = 0;

@@ -113,9 +113,24 @@ Result<Binding> bind(const Signature& network, const Signature& artifact, const 
   return b;
 }
 
+bool answers(const VersionEntry& version) {
+  return version.default_variant >= 0 && version.variants[static_cast<size_t>(version.default_variant)].state == policy::VariantState::kResident;
+}
+
+void ModelEntry::choose_latest() {
+  const auto rank = [](const VersionEntry& v) {
+    if (answers(v)) return 3;
+    if (!v.broken.ok() || v.default_variant < 0) return 0;
+    return v.variants[static_cast<size_t>(v.default_variant)].last_error.ok() ? 2 : 1;
+  };
+  latest = nullptr;
+  for (const auto& [number, entry] : versions) {
+    if (latest == nullptr || rank(*entry) >= rank(*latest)) latest = entry.get();
+  }
+}
+
 const VersionEntry* ModelEntry::find(int64_t version) const {
-  if (versions.empty()) return nullptr;
-  if (version == 0) return versions.rbegin()->second.get();
+  if (version == 0) return latest;
   const auto it = versions.find(version);
   return it == versions.end() ? nullptr : it->second.get();
 }

@@ -69,9 +69,16 @@ struct VersionEntry {
   int default_variant = -1;
 };
 
+// Whether a request that names no variant is answered by it without waiting.
+bool answers(const VersionEntry& version);
+
 struct ModelEntry {
   std::map<int64_t, std::shared_ptr<const VersionEntry>> versions;
-  const VersionEntry* find(int64_t version) const;  // 0: the latest
+  // 0: the one for requests that name none. The latest that answers: a new version takes over when its default variant is resident, a bad one
+  // never does. Where none answers, the latest that may yet, so that requests wait for it.
+  const VersionEntry* find(int64_t version) const;
+  const VersionEntry* latest = nullptr;
+  void choose_latest();  // when `versions` is complete
 };
 
 struct Table {
