@@ -15,6 +15,7 @@
 namespace verge::net {
 
 class Deferred;
+class MessageStream;
 class Service;
 struct Call;
 struct Peer;
@@ -112,6 +113,11 @@ struct Call {
   size_t sent_offset = 0;
   bool has_views = false;     // the write queue points into this call or its outputs
 
+  // --- streaming calls ---
+  MessageStream* messages = nullptr;  // of the call that is the stream
+  MessageStream* part_of = nullptr;   // of a call that is one of its messages
+  uint64_t order = 0;                 // its place there
+
   void clear();
 };
 
@@ -153,6 +159,7 @@ inline void Call::clear() {
   message_bytes = header_bytes = 0;
   answered = request_complete = has_views = false;
   sent_segment = sent_offset = 0;
+  messages = part_of = nullptr;
 }
 
 // The calls of one transport.

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "net/connection.h"
 
 namespace verge::net {
@@ -76,7 +78,12 @@ void Front::post(std::function<void()> fn) {
 }
 
 void Front::run() {
-  loop_->run([this] { end_of_turn(); }, [this] { return runtime_front_->next_timer_ns(); });
+  loop_->run([this] { end_of_turn(); }, [this] { return next_timer_ns(); });
+}
+
+uint64_t Front::next_timer_ns() const {
+  const uint64_t next = runtime_front_->next_timer_ns();
+  return stream_deadlines.empty() ? next : std::min(next, stream_deadlines.begin()->first);
 }
 
 void Front::end_of_turn() {
@@ -88,6 +95,11 @@ void Front::end_of_turn() {
       has_posted_.store(false, std::memory_order_relaxed);
     }
     for (auto& fn : posted) fn();
+  }
+  while (!stream_deadlines.empty() && stream_deadlines.begin()->first <= loop_->now()) {
+    MessageStream* stream = stream_deadlines.begin()->second;
+    stream_deadlines.erase(stream_deadlines.begin());
+    stream->expired();
   }
   runtime_front_->drain();
   settling_.swap(dirty_);
@@ -160,6 +172,17 @@ Call* Front::acquire_call() {
   Call* c = free_calls_.back();
   free_calls_.pop_back();
   return c;
+}
+
+MessageStream* Front::acquire_stream() {
+  if (free_streams_.empty()) {
+    streams_.push_back(std::make_unique<MessageStream>(*this));
+    free_streams_.reserve(streams_.capacity());
+    return streams_.back().get();
+  }
+  MessageStream* s = free_streams_.back();
+  free_streams_.pop_back();
+  return s;
 }
 
 void Front::recycle(Call* c) {

@@ -5,12 +5,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
 #include "net/bytes.h"
 #include "net/call.h"
 #include "net/loop.h"
+#include "net/message_stream.h"
 #include "net/metrics.h"
 #include "net/pool_mem.h"
 #include "net/server.h"
@@ -60,6 +62,8 @@ class Front {
 
   Call* acquire_call();  // nullptr at the limits; counted
   void recycle(Call* call);
+  MessageStream* acquire_stream();
+  void recycle(MessageStream* stream) { free_streams_.push_back(stream); }
   void mark_dirty(Connection* connection);
   void bury(Connection* connection);  // closed; deleted at the turn's end
 
@@ -75,11 +79,13 @@ class Front {
   char* read_buffer() { return read_buffer_.get(); }
 
   TimerList header_timers, body_timers, write_timers, idle_timers, linger_timers, notice_timers;
+  std::set<std::pair<uint64_t, MessageStream*>> stream_deadlines;  // of streams that have one
 
  private:
   Front(Shared& shared, int index);
   void run();
   void end_of_turn();
+  uint64_t next_timer_ns() const;
   void finish_if_stopped();
 
   Shared& shared_;
@@ -94,6 +100,8 @@ class Front {
   std::unique_ptr<char[]> read_buffer_;
   std::vector<std::unique_ptr<Call>> calls_;
   std::vector<Call*> free_calls_;
+  std::vector<std::unique_ptr<MessageStream>> streams_;
+  std::vector<MessageStream*> free_streams_;
   std::vector<Connection*> connections_;
   std::vector<Connection*> dirty_, settling_;
   std::vector<Connection*> graveyard_;

@@ -16,7 +16,6 @@ constexpr size_t kConnectionWindow = size_t{1} << 20;
 constexpr size_t kLargestConnectionWindow = size_t{16} << 20;
 constexpr uint32_t kMaxFrame = 64 << 10;              // of DATA frames in, as we advertise
 constexpr size_t kMaxFrameOut = 64 << 10;
-constexpr size_t kAlignFrom = 4096;                   // raw tensors from this size are placed aligned
 constexpr uint32_t kCheapFrames = 10'000;             // a second that a client may send
 constexpr uint64_t kSecond = 1'000'000'000;
 
@@ -101,6 +100,7 @@ struct Http2Session::Callbacks {
                                                 static_cast<size_t>(frame), kMaxFrameOut}));
         });
     nghttp2_option_set_no_closed_streams(made.option, 1);
+    nghttp2_option_set_no_auto_window_update(made.option, 1);  // a stream with too much in progress must not send more
     // Counted by flooded(), together with the other frames that only cost.
     nghttp2_option_set_stream_reset_rate_limit(made.option, 2 * kCheapFrames, 2 * kCheapFrames);
     nghttp2_option_set_max_settings(made.option, 16);
@@ -248,7 +248,9 @@ int Http2Session::on_frame(const nghttp2_frame* frame) {
           refuse(call, std::move(call->head_error));
           return 0;
         }
-        if (!call->is_grpc && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && call->content_length > 0)
+        if (call->is_grpc && call->grpc_type_known && call->method == Method::kPost) {
+          if (const StreamMethod* method = find_stream_method(path_of(*call))) open_stream(call, *method);
+        } else if (!call->is_grpc && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && call->content_length > 0)
           make_room(call, static_cast<size_t>(call->content_length), static_cast<size_t>(std::max<int64_t>(call->json_bytes, 0)));
       }
       [[fallthrough]];
@@ -265,6 +267,13 @@ int Http2Session::on_frame(const nghttp2_frame* frame) {
 
 int Http2Session::on_data(int32_t stream, std::string_view bytes) {
   Call* call = call_of(stream);
+  if (call && call->messages) {
+    nghttp2_session_consume_connection(session_, bytes.size());
+    connection_.progress();
+    call->messages->take(bytes);
+    return 0;
+  }
+  nghttp2_session_consume(session_, stream, bytes.size());
   if (!call || call->answered) return 0;
   connection_.progress();
   if (call->is_grpc)
@@ -274,22 +283,28 @@ int Http2Session::on_data(int32_t stream, std::string_view bytes) {
   return 0;
 }
 
-bool Http2Session::make_room(Call* call, size_t bytes, size_t aligned_at) {
+Status Http2Session::reserve(Call* call, size_t bytes, size_t aligned_at, bool* too_large) {
   Front& front = connection_.front();
   const uint64_t limit = std::min<uint64_t>(front.options().max_message_bytes, front.options().receive_budget_bytes);
-  if (bytes > limit) {
+  *too_large = bytes > limit;
+  if (*too_large) {
     front.metrics().count_shed(Shed::kMessageSize);
-    refuse(call, resource_exhausted("message of " + std::to_string(bytes) + " bytes is larger than " + std::to_string(limit) + " bytes"),
-           413);
-    return false;
+    return resource_exhausted("message of " + std::to_string(bytes) + " bytes is larger than " + std::to_string(limit) + " bytes");
   }
   if (!call->body.reserve(bytes, aligned_at)) {
     front.metrics().count_shed(Shed::kReceiveBudget);
-    refuse(call, resource_exhausted("no receive memory left for a message of " + std::to_string(bytes) + " bytes; try again"));
-    return false;
+    return resource_exhausted("no receive memory left for a message of " + std::to_string(bytes) + " bytes; try again");
   }
   if (bytes > kFirstWindow) grow_windows(call, bytes);
-  return true;
+  return {};
+}
+
+bool Http2Session::make_room(Call* call, size_t bytes, size_t aligned_at) {
+  bool too_large;
+  Status s = reserve(call, bytes, aligned_at, &too_large);
+  if (s.ok()) return true;
+  refuse(call, std::move(s), too_large ? 413 : 0);
+  return false;
 }
 
 // The memory is reserved, so the client may as well send it without stopping.
@@ -312,11 +327,9 @@ void Http2Session::take_grpc_data(Call* call, std::string_view bytes) {
     if (call->prefix_bytes < kGrpcPrefixBytes) return;
     const unsigned char* p = call->prefix;
     call->message_bytes = size_t{p[1]} << 24 | size_t{p[2]} << 16 | size_t{p[3]} << 8 | size_t{p[4]};
-    if (p[0] != 0) {
-      if (call->encoded && p[0] == 1)
-        refuse_encoding(call);
-      else
-        refuse(call, internal_error("message is flagged as compressed, but no grpc-encoding was given"));
+    if (Status s = check_prefix(call); !s.ok()) {
+      call->reply.identity_only = s.code() == Code::kUnimplemented;
+      refuse(call, std::move(s));
       return;
     }
     if (call->message_bytes <= kAlignFrom && !make_room(call, call->message_bytes, 0)) return;
@@ -343,6 +356,10 @@ void Http2Session::take_body(Call* call, std::string_view bytes) {
 
 void Http2Session::request_complete(Call* call) {
   call->request_complete = true;
+  if (call->messages) {
+    call->messages->half_close();
+    return;
+  }
   --receiving_;
   if (call->answered) return;
   call->request.arrival_ns = connection_.front().loop().now();
@@ -353,9 +370,10 @@ void Http2Session::request_complete(Call* call) {
   connection_.front().service().handle(call);
 }
 
-void Http2Session::refuse_encoding(Call* call) {
-  call->reply.identity_only = true;
-  refuse(call, unimplemented("compressed messages are not supported; send grpc-encoding identity"));
+Status Http2Session::check_prefix(const Call* call) {
+  if (!call->prefix[0]) return {};
+  if (call->encoded && call->prefix[0] == 1) return unimplemented("compressed messages are not supported; send grpc-encoding identity");
+  return internal_error("message is flagged as compressed, but no grpc-encoding was given");
 }
 
 // Answers a request that need not be complete.
@@ -432,8 +450,18 @@ int Http2Session::send_data(Call* call, const uint8_t* frame_head, size_t length
   WriteQueue& queue = connection_.queue();
   if (queue.pending() >= Connection::kHighWater) return NGHTTP2_ERR_WOULDBLOCK;
   queue.append(frame_head, 9);
+  if (call->messages)
+    call->messages->send(length);
+  else
+    queue_reply(queue, call, length);
+  connection_.progress();
+  return 0;
+}
+
+size_t Http2Session::queue_reply(WriteQueue& queue, Call* call, size_t length) {
+  const size_t wanted = length;
   const Reply& reply = call->reply;
-  while (length) {
+  while (length && call->sent_segment < reply.segments.size()) {
     const Segment& s = reply.segments[call->sent_segment];
     const size_t n = std::min(length, s.size - call->sent_offset);
     const char* p = reply.bytes(s) + call->sent_offset;
@@ -450,8 +478,7 @@ int Http2Session::send_data(Call* call, const uint8_t* frame_head, size_t length
       call->sent_offset = 0;
     }
   }
-  connection_.progress();
-  return 0;
+  return wanted - length;
 }
 
 int Http2Session::on_sent(const nghttp2_frame* frame) {
@@ -472,9 +499,13 @@ int Http2Session::on_stream_close(int32_t stream) {
 void Http2Session::finish(Call* call) {
   nghttp2_session_set_stream_user_data(session_, call->stream, nullptr);
   if (head_of_ == call) head_of_ = nullptr;
-  if (!call->request_complete) --receiving_;
-  if (call->answered) --sending_;
   calls_.remove(call);
+  if (call->messages) {
+    call->messages->close();
+  } else {
+    if (!call->request_complete) --receiving_;
+    if (call->answered) --sending_;
+  }
   call->transport = nullptr;
   if (call->in_runtime)
     connection_.front().service().cancel(call);
@@ -484,8 +515,44 @@ void Http2Session::finish(Call* call) {
     connection_.front().recycle(call);
 }
 
+void Http2Session::open_stream(Call* call, const StreamMethod& method) {
+  --receiving_;  // it waits for messages, each of which counts by itself
+  connection_.front().acquire_stream()->open(*this, call, method);
+  nghttp2_data_provider body;
+  body.source.ptr = call;
+  body.read_callback = [](nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,
+                          void*) -> ssize_t { return static_cast<Call*>(source->ptr)->messages->read(length, flags); };
+  const nghttp2_nv fields[2] = {field(":status", "200"), field("content-type", "application/grpc")};
+  if (nghttp2_submit_response(session_, call->stream, fields, 2, &body) != 0)
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_INTERNAL_ERROR);
+}
+
+void Http2Session::resume(int32_t stream) {
+  nghttp2_session_resume_data(session_, stream);
+  connection_.touch();
+}
+
+void Http2Session::open_stream_window(int32_t stream, size_t bytes) { nghttp2_session_consume_stream(session_, stream, bytes); }
+
+void Http2Session::submit_status(int32_t stream, Code code, std::string_view message) {
+  const nghttp2_nv fields[2] = {field("grpc-status", code_digits(code)), field("grpc-message", message)};
+  nghttp2_submit_trailer(session_, stream, fields, message.empty() ? 1 : 2);
+}
+
+void Http2Session::want_pump(MessageStream* stream) {
+  if (std::find(to_pump_.begin(), to_pump_.end(), stream) == to_pump_.end()) to_pump_.push_back(stream);
+  connection_.touch();
+}
+
+void Http2Session::forget(MessageStream* stream) { std::erase(to_pump_, stream); }
+
 void Http2Session::produce() {
   WriteQueue& queue = connection_.queue();
+  while (!to_pump_.empty()) {
+    MessageStream* stream = to_pump_.back();
+    to_pump_.pop_back();
+    stream->pump();
+  }
   while (queue.pending() < Connection::kHighWater) {
     const uint8_t* p = nullptr;
     const ssize_t n = nghttp2_session_mem_send(session_, &p);
@@ -519,6 +586,8 @@ void Http2Session::NoticeTimer::on_timer() { session.final_goaway(); }
 
 void Http2Session::final_goaway() {
   TimerList::cancel(notice_timer_);
+  for (Call* call = calls_.first(); call; call = call->next)
+    if (call->messages) call->messages->stop();
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR, nullptr, 0);
   connection_.touch();
 }
@@ -527,6 +596,7 @@ void Http2Session::abandon() {
   TimerList::cancel(notice_timer_);
   while (Call* call = calls_.first()) {
     calls_.remove(call);
+    if (call->messages) call->messages->close();
     call->transport = nullptr;
     if (call->in_runtime)
       connection_.front().service().cancel(call);

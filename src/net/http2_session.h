@@ -4,6 +4,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "net/connection.h"
+#include "net/message_stream.h"
 
 namespace verge::net {
 
@@ -20,6 +21,23 @@ class Http2Session final : public Session {
   Wait waits_for() const override;
   void abandon() override;
   void send_reply(Call* call) override;
+
+  // --- for streaming calls ---
+  static constexpr size_t kAlignFrom = 4096;  // raw tensors from this size are placed aligned
+  Connection& connection() { return connection_; }
+  // Whether the message whose prefix `call` holds can be served.
+  static Status check_prefix(const Call* call);
+  // Room for a message, and windows to match.
+  Status reserve(Call* call, size_t bytes, size_t aligned_at, bool* too_large);
+  // Appends up to `length` more bytes of call.reply; how many.
+  static size_t queue_reply(WriteQueue& queue, Call* call, size_t length);
+  void resume(int32_t stream);                            // it has something to send
+  void open_stream_window(int32_t stream, size_t bytes);  // they were read
+  void submit_status(int32_t stream, Code code, std::string_view message);
+  void want_pump(MessageStream* stream);
+  void forget(MessageStream* stream);
+  void count_receiving(int n) { receiving_ += static_cast<uint32_t>(n); }
+  void count_sending(int n) { sending_ += static_cast<uint32_t>(n); }
 
  private:
   struct Callbacks;
@@ -38,6 +56,7 @@ class Http2Session final : public Session {
   Call* call_of(int32_t stream) { return static_cast<Call*>(nghttp2_session_get_stream_user_data(session_, stream)); }
   void take_grpc_data(Call* call, std::string_view bytes);
   void take_body(Call* call, std::string_view bytes);
+  void open_stream(Call* call, const StreamMethod& method);
   bool make_room(Call* call, size_t bytes, size_t aligned_at);
   void grow_windows(Call* call, size_t bytes);
   void request_complete(Call* call);
@@ -50,6 +69,7 @@ class Http2Session final : public Session {
   Connection& connection_;
   nghttp2_session* session_ = nullptr;
   CallList calls_;
+  std::vector<MessageStream*> to_pump_;
   Call* head_of_ = nullptr;        // the call whose header block is being received
   uint32_t receiving_ = 0;         // calls whose request is not complete
   uint32_t sending_ = 0;           // calls whose answer is not completely sent

@@ -66,6 +66,8 @@ std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive
   single("verge_net_copied_bytes_total", "counter", "Bytes of those tensors.", [](const Metrics& m) -> auto& { return m.copied_bytes; });
   single("verge_net_cancelled_total", "counter", "Requests whose client went away before the answer.",
          [](const Metrics& m) -> auto& { return m.cancelled; });
+  single("verge_net_streams_total", "counter", "Streaming gRPC calls begun.", [](const Metrics& m) -> auto& { return m.streams; });
+  single("verge_net_streams_open", "gauge", "Streaming gRPC calls open now.", [](const Metrics& m) -> auto& { return m.streams_open; });
   family(out, "verge_net_requests_total", "counter", "Requests answered, by protocol and status code.");
   for (int p = 0; p < kProtocols; ++p) {
     for (int code = 0; code < 17; ++code) {

@@ -50,6 +50,8 @@ struct Metrics {
   Counter sent_bytes;
   Counter copied_tensors;      // inputs copied because their bytes lay unaligned, or decoded from text or varints
   Counter copied_bytes;
+  Counter streams;             // gRPC calls of many messages, begun
+  Counter streams_open;
   Counter cancelled;           // requests whose client went away
   std::array<std::array<Counter, 17>, kProtocols> requests;  // by protocol and status code
   std::array<Counter, static_cast<size_t>(Shed::kCount)> shed;

@@ -27,6 +27,7 @@ Status check(const ServerOptions& o) {
   if (o.fronts < 1 || o.fronts > 1024) return bad("fronts must be between 1 and 1024");
   if (o.max_connections < 1) return bad("max_connections must be at least 1");
   if (o.max_streams < 1) return bad("max_streams must be at least 1");
+  if (o.max_stream_messages < 1) return bad("max_stream_messages must be at least 1");
   if (o.max_requests < 1) return bad("max_requests must be at least 1");
   if (o.max_header_bytes < 1024 || o.max_header_bytes > 1 << 20) return bad("max_header_bytes must be between 1 KiB and 1 MiB");
   if (o.max_message_bytes < 1024 || o.max_message_bytes > uint64_t{1} << 40) return bad("max_message_bytes is out of range");

@@ -39,6 +39,7 @@ struct ServerOptions {
   // Limits. A request beyond them is refused with a status, a connection is closed; each has a counter (verge_net_shed_total).
   int max_connections = 10'000;                        // of the server
   uint32_t max_streams = 256;                          // requests in progress on one HTTP/2 connection
+  uint32_t max_stream_messages = 64;                   // in progress on one gRPC stream; more wait in the client
   uint32_t max_requests = 65'536;                      // requests in progress on one front
   uint32_t max_header_bytes = 32 << 10;
   uint64_t max_message_bytes = uint64_t{512} << 20;

@@ -5,6 +5,7 @@
 #include "net/classification.h"
 #include "net/front.h"
 #include "net/grpc.h"
+#include "net/message_stream.h"
 
 namespace verge::net {
 
@@ -20,6 +21,7 @@ void Service::handle(Call* call) {
 }
 
 void Service::fail(Call* call, Status status, int http_status) {
+  if (call->part_of) return fail_message(call, std::move(status));
   Reply& reply = call->reply;
   reply.text.clear();
   reply.segments.clear();
@@ -33,6 +35,22 @@ void Service::fail(Call* call, Status status, int http_status) {
     write_rest_error(call, status);
   }
   answer(call);
+}
+
+// An error of one message of a stream.
+void Service::fail_message(Call* call, Status status) {
+  MessageStream& stream = *call->part_of;
+  Reply& reply = call->reply;
+  reply.text.clear();
+  reply.segments.clear();
+  reply.code = status.ok() ? Code::kUnknown : status.code();
+  if (stream.method().write_error) {
+    stream.method().write_error(call, status);
+    answer(call);
+    return;
+  }
+  record(*call);
+  stream.end_with(call, status);  // the call is gone after this
 }
 
 void Service::cancel(Call* call) {
@@ -68,7 +86,9 @@ void Service::done(runtime::Request* request) {
       return;
     }
   }
-  if (call->is_grpc) {
+  if (call->part_of) {
+    call->part_of->method().write(call);
+  } else if (call->is_grpc) {
     write_grpc_infer(call);
   } else if (Status s = write_rest_infer(call); !s.ok()) {
     service.fail(call, std::move(s));
@@ -94,16 +114,21 @@ Status Service::shape_outputs(Call* call) {
 
 void Service::answer(Call* call) {
   call->reply.seal();
-  const auto code = static_cast<size_t>(call->reply.code);
-  front_.metrics().requests[static_cast<size_t>(call->protocol)][code < 17 ? code : 2].add();
-  if (front_.options().access_log) log(*call);
+  record(*call);
   call->transport->send_reply(call);
+}
+
+// Counts an answer, and logs it where that is wanted.
+void Service::record(const Call& call) {
+  const auto code = static_cast<size_t>(call.reply.code);
+  front_.metrics().requests[static_cast<size_t>(call.protocol)][code < 17 ? code : 2].add();
+  if (front_.options().access_log) log(call);
 }
 
 void Service::log(const Call& call) {
   AccessRecord r;
   r.protocol = protocol_name(call.protocol);
-  r.path = path_of(call);
+  r.path = path_of(call.part_of ? call.part_of->head() : call);
   r.model = call.request.answered_model.empty() ? call.request.model : call.request.answered_model;
   r.variant = call.request.answered_variant;
   r.id = call.request.id;

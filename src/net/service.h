@@ -41,6 +41,8 @@ class Service {
   static void done(runtime::Request* request);
   // What the request asked of single outputs beside their values.
   Status shape_outputs(Call* call);
+  void fail_message(Call* call, Status status);
+  void record(const Call& call);
   void log(const Call& call);
   Front& front_;
   DeferredCalls deferred_;

@@ -92,6 +92,25 @@ TEST_F(AllocationTest, GrpcInfer) {
   }
 }
 
+TEST_F(AllocationTest, StreamedInfer) {
+  test::H2Client client(server_->port());
+  for (size_t elements : {16, 20'000}) {
+    const int32_t id = client.stream("/inference.GRPCInferenceService/ModelStreamInfer");
+    const size_t n = elements < 100 ? 4 : 1;
+    std::string messages;
+    for (size_t i = 0; i < n; ++i) messages += test::grpc_frame(test::infer_message("echo", elements, "id"));
+    EXPECT_EQ(heap_calls([&] {
+                client.more(id, messages);
+                ASSERT_EQ(client.messages(id, n).size(), n);
+              }),
+              0)
+        << elements;
+    client.more(id, "", true);
+    ASSERT_TRUE(client.wait(id));
+    EXPECT_EQ(client.answer(id).headers["grpc-status"], "0");
+  }
+}
+
 TEST_F(AllocationTest, RestInferJson) {
   const int fd = test::connect_to(server_->port());
   const std::string body = R"({"id":"q","inputs":[{"name":"INPUT0","shape":[1,4],"datatype":"FP32","data":[1,2.5,3,4]}],"outputs":[{"name":"OUTPUT0","parameters":{"binary_data":false}}],"parameters":{"priority":1,"timeout":1000000,"sequence_id":"s","sequence_start":true,"mine":"x"}})";

@@ -129,6 +129,42 @@ int32_t H2Client::grpc(std::string_view method, std::string_view message, std::v
   return start("/inference.GRPCInferenceService/" + std::string(method), std::move(headers), grpc_frame(message));
 }
 
+int32_t H2Client::stream(std::string_view path, std::vector<std::pair<std::string, std::string>> headers) {
+  headers.emplace_back("content-type", "application/grpc");
+  headers.emplace_back("te", "trailers");
+  const int32_t id = start(path, std::move(headers), "", false);
+  streams_[id] = uploads_.back().get();
+  return id;
+}
+
+void H2Client::more(int32_t stream, std::string_view bytes, bool complete) {
+  Upload* u = streams_[stream];
+  u->body.erase(0, std::exchange(u->sent, 0));
+  u->body.append(bytes);
+  u->complete = complete;
+  nghttp2_session_resume_data(session_, stream);
+  flush();
+}
+
+size_t H2Client::unsent(int32_t stream) { return streams_[stream]->body.size() - streams_[stream]->sent; }
+
+std::vector<std::string> H2Client::messages(int32_t stream, size_t count) {
+  std::vector<std::string> out;
+  std::string& body = answers_[stream].body;
+  while (out.size() < count) {
+    size_t size = 5;
+    if (body.size() >= 5)
+      for (int i = 0; i < 4; ++i) size += static_cast<size_t>(static_cast<unsigned char>(body[static_cast<size_t>(i + 1)])) << (24 - 8 * i);
+    if (body.size() < size || body.size() < 5) {
+      if (answers_[stream].closed || !turn()) return out;
+      continue;
+    }
+    out.push_back(body.substr(5, size - 5));
+    body.erase(0, size);
+  }
+  return out;
+}
+
 void H2Client::reset(int32_t stream) {
   nghttp2_submit_rst_stream(session_, 0, stream, NGHTTP2_CANCEL);
   flush();

@@ -33,6 +33,13 @@ class H2Client {
   // Starts a request; `complete` false leaves the stream open for more data.
   int32_t start(std::string_view path, std::vector<std::pair<std::string, std::string>> headers, std::string body, bool complete = true);
   int32_t grpc(std::string_view method, std::string_view message, std::vector<std::pair<std::string, std::string>> headers = {});
+  // A streaming call of the inference service, and more of its bytes.
+  int32_t stream(std::string_view path, std::vector<std::pair<std::string, std::string>> headers = {});
+  void more(int32_t stream, std::string_view bytes, bool complete = false);
+  // Bytes handed to more() that are not yet sent, for want of a window.
+  size_t unsent(int32_t stream);
+  // Reads and writes until `count` whole gRPC messages have come; they are taken from the body.
+  std::vector<std::string> messages(int32_t stream, size_t count);
   void reset(int32_t stream);
   void open_window(int32_t stream, int bytes);
   void ping();
@@ -59,6 +66,7 @@ class H2Client {
   nghttp2_session* session_ = nullptr;
   std::map<int32_t, Answer> answers_;
   std::vector<std::unique_ptr<Upload>> uploads_;
+  std::map<int32_t, Upload*> streams_;
   int goaways_ = 0;
   uint32_t goaway_error_ = 0;
   bool ended_ = false;

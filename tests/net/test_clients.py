@@ -1,6 +1,7 @@
 """Standard clients against the data plane: tritonclient (gRPC, HTTP, asyncio), grpcio, curl, h2load."""
 import asyncio
 import json
+import queue
 import shutil
 import subprocess
 
@@ -139,6 +140,64 @@ def test_cancelled_grpc_call_frees_its_place(echo_server):
         future = client.async_infer("slow", [tensor], callback=lambda result, error: None)
         future.cancel()
         assert same(client.infer("echo", [tensor]).as_numpy("OUTPUT0"), array)
+
+
+@pytest.mark.parametrize("model", ["echo", "threaded"])
+def test_stream(echo_server, model):
+    """Many messages on a stream; answers in order, errors among them, and the stream goes on."""
+    answers = queue.Queue()
+    with triton_grpc.InferenceServerClient(echo_server.address) as client:
+        client.start_stream(callback=lambda result, error: answers.put((result, error)))
+        for i in range(500):
+            tensor = triton_grpc.InferInput("INPUT0", [1, 4], "FP32").set_data_from_numpy(np.full((1, 4), i, np.float32))
+            client.async_stream_infer(model if i % 100 != 50 else "nothing", [tensor], request_id=str(i),
+                                      enable_empty_final_response=bool(i % 2))
+        for i in range(500):
+            result, error = answers.get(timeout=20)
+            if i % 100 == 50:
+                assert "unknown model 'nothing'" in error.message()
+                continue
+            assert error is None, error
+            response = result.get_response()
+            assert response.id == str(i)
+            assert response.parameters["triton_final_response"].bool_param
+            assert result.as_numpy("OUTPUT0")[0, 0] == i
+        client.stop_stream()
+
+
+def test_stream_of_images(echo_server):
+    image = np.random.default_rng(1).standard_normal((3, 224, 224)).astype(np.float32)
+    answers = queue.Queue()
+    with triton_grpc.InferenceServerClient(echo_server.address) as client:
+        client.start_stream(callback=lambda result, error: answers.put((result, error)))
+        tensor = triton_grpc.InferInput("INPUT0", image.shape, "FP32").set_data_from_numpy(image)
+        for i in range(100):
+            client.async_stream_infer("echo", [tensor], request_id=str(i))
+        for i in range(100):
+            result, error = answers.get(timeout=20)
+            assert error is None, error
+            assert result.get_response().id == str(i)
+            assert same(result.as_numpy("OUTPUT0"), image)
+
+
+def test_streams_asyncio(echo_server):
+    async def one(client, number):
+        async def requests():
+            for i in range(50):
+                tensor = triton_grpc.InferInput("INPUT0", [1, 1], "INT32").set_data_from_numpy(np.array([[number * 1000 + i]], np.int32))
+                yield {"model_name": "threaded", "inputs": [tensor], "request_id": str(i)}
+
+        got = []
+        async for result, error in client.stream_infer(requests()):
+            assert error is None, error
+            got.append(int(result.as_numpy("OUTPUT0")[0, 0]))
+        assert got == [number * 1000 + i for i in range(50)]
+
+    async def many():
+        async with triton_grpc_aio.InferenceServerClient(echo_server.address) as client:
+            await asyncio.gather(*(one(client, n) for n in range(30)))
+
+    asyncio.run(many())
 
 
 def test_health_service(echo_server):
