@@ -138,6 +138,10 @@ class Queue : public testing::TestWithParam<size_t> {
   bool finish(const Calls& calls) {
     return front.run_until([&] { return std::all_of(calls.begin(), calls.end(), [](const auto& c) { return c->done; }); });
   }
+  // The lane, where it is a thread of its own, has taken what it was given.
+  void wait_until_begun() {
+    while (GetParam() == 1 && metric("verge_lane_waiting{lane=\"0\"}") != "0") std::this_thread::yield();
+  }
   std::string metric(const std::string& name) {
     const std::string text = server.runtime->metrics_text();
     const size_t at = text.find("\n" + name + " ");
@@ -177,6 +181,7 @@ TEST_P(Queue, CancellingFreesThePlaceBeforeItReturns) {
   if (GetParam() == 2) return;  // two lanes leave nothing waiting
   auto busy = call(1);
   send(*busy);
+  wait_until_begun();
   std::vector<std::unique_ptr<Call>> waiting;
   for (int i = 0; i < 8; ++i) {
     waiting.push_back(call(2));
@@ -223,7 +228,7 @@ TEST_P(Queue, PrioritiesGoFirst) {
   if (GetParam() == 2) return;
   auto busy = call(0);
   send(*busy);
-  while (GetParam() == 1 && metric("verge_lane_waiting{lane=\"0\"}") != "0") std::this_thread::yield();  // the lane has not begun it
+  wait_until_begun();
   static std::vector<float> order;
   order.clear();
   std::vector<std::unique_ptr<Call>> calls;
