@@ -27,7 +27,8 @@ void BatchCurve::seed(int64_t rows, uint64_t ns) {
 
 void BatchCurve::learn(int64_t rows, uint64_t ns) {
   const uint64_t before = predict(rows);
-  if (before != 0) {
+  // A first guess that was wrong says nothing of how steady runs are.
+  if (before != 0 && points_[0].n >= kFirstRuns) {
     const uint64_t off = std::min(ns > before ? ns - before : before - ns, 4 * before);
     deviation_ = deviation_ >= off ? deviation_ - (deviation_ - off) / 16 : deviation_ + (off - deviation_) / 16;
   }

@@ -422,7 +422,7 @@ void execute(std::span<Run* const> batch) {
       if (run->status.ok()) group.curve.learn(run->batch, run->finished_ns - own);
     }
   }
-  group.predicted_ns.store(group.curve.predict(1), std::memory_order_relaxed);
+  group.tell_predictions();
 }
 
 }  // namespace verge::runtime

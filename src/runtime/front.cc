@@ -13,6 +13,8 @@ namespace {
 
 // Without lane threads, queued runs of one loop turn end after this time, so that the sockets are looked at again.
 constexpr uint64_t kTurnNs = 1'000'000;
+// Of requests that seem hopeless, one in so many is run.
+constexpr uint64_t kProbeEvery = 64;
 // Memory in pooled runs of one front beyond which a returned run is given to the heap instead.
 constexpr size_t kMostPooledBytes = size_t{64} << 20;
 
@@ -199,8 +201,12 @@ void FrontImpl::dispatch(Run* run) {
   }
   run->joins = run->resident->max_rows > 1 && !request.sequence.given();
   const uint64_t predicted = run->resident->groups[chosen].predicted_ns.load(std::memory_order_relaxed);
-  if (run->deadline_ns != 0 && run->queued_ns + predicted > run->deadline_ns) {
-    return fail_run(run, hopeless_status(run->deadline_ns - run->queued_ns, predicted), Reason::kHopeless);
+  run->probes = false;
+  const uint64_t cautious = run->resident->groups[chosen].cautious_ns.load(std::memory_order_relaxed);
+  if (run->deadline_ns != 0 && run->queued_ns + cautious > run->deadline_ns) {
+    // Now and then one is run all the same: a prediction that is too long would otherwise never be put right.
+    run->probes = ++hopeless_ % kProbeEvery == 0;
+    if (!run->probes) return fail_run(run, hopeless_status(run->deadline_ns - run->queued_ns, cautious), Reason::kHopeless);
   }
   if (!take_tenant_place(run)) return;
   if (lanes == 0) {
@@ -423,7 +429,7 @@ void FrontImpl::answer(Run* run) {
     if (run->reason == Reason::kExpired) run->status = expired_status(r, run->started_ns);
     if (run->reason == Reason::kHopeless) {
       run->status = hopeless_status(run->deadline_ns - std::min(run->deadline_ns, run->started_ns),
-                                    run->resident->groups[run->lane()].predicted_ns.load(std::memory_order_relaxed));
+                                    run->resident->groups[run->lane()].cautious_ns.load(std::memory_order_relaxed));
     }
     return fail_run(run, std::move(run->status), run->reason);
   }

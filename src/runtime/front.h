@@ -93,6 +93,7 @@ class FrontImpl final : public Front {
   uint32_t waiting_count_ = 0;
   Deadlines deadlines_;  // of runs that wait for a load or a lane
   uint64_t runs_out_ = 0;  // runs that lanes or queues still have, their requests answered or not
+  uint64_t hopeless_ = 0;
   bool in_turn_ = false;
 
   // Without lane threads: this front is the lane.

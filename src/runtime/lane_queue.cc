@@ -59,7 +59,7 @@ bool LaneQueue::drop_ended(LaneGroup& g, uint64_t now, Fifo<Run>& ended) {
   while (!g.heap.empty()) {
     Run* run = g.heap.front().run;
     const uint64_t deadline = run->deadline_ns;
-    const bool hopeless = deadline != 0 && now + g.curve.predict(run->batch) + g.curve.deviation() > deadline;
+    const bool hopeless = deadline != 0 && (now >= deadline || (!run->probes && now + g.curve.predict(run->batch) + g.curve.deviation() > deadline));
     if (run->is_waiting() && !hopeless) return true;
     pop(g);
     if (hopeless && run->claim()) {

@@ -27,7 +27,12 @@ struct alignas(64) LaneGroup {
   uint64_t last_arrival_ns = 0, gap_ns = 0;  // mean time between arrivals
   uint64_t hold_until_ns = 0;                // 0: nothing is held
   uint64_t decisions = 0;
-  std::atomic<uint64_t> predicted_ns{0};     // of a run of one sample, for fronts to read; 0: unknown
+  // Of a run of one sample, for fronts to read; 0: unknown. The second is what it takes with the mean deviation.
+  std::atomic<uint64_t> predicted_ns{0}, cautious_ns{0};
+  void tell_predictions() {
+    predicted_ns.store(curve.predict(1), std::memory_order_relaxed);
+    cautious_ns.store(curve.predict(1) + curve.deviation(), std::memory_order_relaxed);
+  }
 };
 
 // How many requests wait in a lane, seen from all threads.

@@ -507,7 +507,7 @@ Status Loader::warm(const ServedVersion& served, Resident& resident, const Varia
       }
       LaneGroup& group = resident.groups[lane];
       if (k == 1) group.curve.learn(1, os::monotonic_ns() - begun);
-      group.predicted_ns.store(group.curve.predict(1), std::memory_order_relaxed);
+      group.tell_predictions();
     }
   }
   return {};

@@ -62,6 +62,7 @@ struct Run {
   uint64_t shape_key = 0;     // of the input shapes without the batch
   static constexpr uint32_t kNoTimer = UINT32_MAX;
   uint32_t timer = kNoTimer;  // its place among the front's deadlines
+  bool probes = false;        // runs though it seems hopeless
   bool waits_for_load = false;
   bool has_tenant_place = false;
 

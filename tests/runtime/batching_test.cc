@@ -224,6 +224,26 @@ TEST_P(Queue, WhatCannotBeDoneInTimeIsRefusedBeforeAnyWork) {
   EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
 }
 
+// A prediction that is too long must not refuse for ever what could be done.
+TEST_P(Queue, APredictionThatIsTooLongIsPutRight) {
+  auto source = server.source("n", {Server::vector_spec("x", 4)});
+  VariantProfile& fast = source->profile.variants[0];
+  fast.latency.push_back({});
+  fast.latency.back().p50_us = 30'000'000;  // as if it had been measured on another machine
+  server.serve(source);
+  front.front().drain();
+  int answered = 0;
+  for (int i = 0; i < 2000 && answered < 20; ++i) {
+    Call c;
+    c.to("n").input("x", {1, 4}, {1, 2, 3, 4});
+    c.request.bounds.deadline_ns = after_ms(1000);
+    send(c);
+    ASSERT_TRUE(front.run_until([&] { return c.done; }));
+    answered += c.request.status.ok() ? 1 : 0;
+  }
+  EXPECT_EQ(answered, 20);
+}
+
 TEST_P(Queue, PrioritiesGoFirst) {
   if (GetParam() == 2) return;
   auto busy = call(0);
