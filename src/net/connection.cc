@@ -10,23 +10,34 @@
 #include "net/front.h"
 #include "net/http1_session.h"
 #include "net/http2_session.h"
+#include "net/tls.h"
 
 namespace verge::net {
 namespace {
 
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr int kReadsPerTurn = 4;    // then the other connections have their turn
+constexpr int kTlsReadsPerTurn = 16;  // of one record each
+constexpr std::string_view kSpeakTls =
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 50\r\n\r\n"
+    "{\"error\":\"this listener speaks TLS; use https://\"}";
+constexpr std::string_view kSpeakPlain =
+    "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 56\r\n\r\n"
+    "{\"error\":\"this listener speaks plain HTTP; use http://\"}";
+constexpr char kTlsRecord = 0x16;  // the first byte of a TLS handshake
 constexpr int kRoundsPerTurn = 16;  // of producing and writing
 
 }  // namespace
 
-Connection::Connection(Front& front, int fd, const Peer& peer) : front_(front), fd_(fd), peer_(peer), queue_(front) {}
+Connection::Connection(Front& front, int fd, const Peer& peer, std::unique_ptr<TlsStream> tls)
+    : front_(front), fd_(fd), peer_(peer), tls_(std::move(tls)), queue_(front), handshaking_(tls_ != nullptr) {}
 
 Connection::~Connection() { TimerList::cancel(*this); }
 
 bool Connection::open() {
   interest_ = EPOLLIN | EPOLLRDHUP;
   if (!front_.loop().add(fd_, interest_, this).ok()) return false;
+  begun_ns_ = front_.loop().now();
   update_timer();
   return true;
 }
@@ -45,9 +56,14 @@ void Connection::on_event(uint32_t events) {
     close_now();
     return;
   }
+  if (handshaking_) {
+    front_.queue_handshake(this);
+    return;
+  }
   touch();
+  const bool resume = (events & EPOLLOUT) && std::exchange(read_blocked_, false);
   if (events & EPOLLOUT) blocked_ = false;
-  if (events & EPOLLIN) {
+  if ((events & EPOLLIN) || resume) {
     read();
   } else if (events & EPOLLRDHUP) {
     peer_closed();
@@ -55,20 +71,26 @@ void Connection::on_event(uint32_t events) {
 }
 
 void Connection::read() {
-  for (int i = 0; i < kReadsPerTurn && fd_ >= 0; ++i) {
-    if (session_ && !lingering_ && !session_->wants_bytes()) return;
+  tls_more_ = false;
+  const int limit = tls_ ? kTlsReadsPerTurn : kReadsPerTurn;
+  for (int i = 0; i < limit && fd_ >= 0; ++i) {
+    if (session_ && !lingering_ && !session_->wants_bytes()) break;
     std::span<char> room;
     if (session_ && !closing_) room = session_->direct_room();
     const bool direct = !room.empty();
     if (!direct) room = {front_.read_buffer(), Front::kReadBytes};
-    const ssize_t n = recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
+    const ssize_t n = tls_ ? tls_->read(room.data(), room.size()) : recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
     if (n == 0) {
       peer_closed();
       return;
     }
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno != EAGAIN && errno != EWOULDBLOCK) close_now();
+      if (errno != EAGAIN && errno != EWOULDBLOCK) {
+        close_now();
+      } else if (tls_ && tls_->read_wants_write()) {
+        read_blocked_ = blocked_ = true;
+      }
       return;
     }
     const auto got = static_cast<size_t>(n);
@@ -78,8 +100,9 @@ void Connection::read() {
       session_->on_direct(got);
     else
       feed({room.data(), got});
-    if (got < room.size()) return;
+    if (tls_ ? !tls_->pending() : got < room.size()) return;
   }
+  if (tls_ && fd_ >= 0) tls_more_ = tls_->pending();
 }
 
 void Connection::feed(std::string_view bytes) {
@@ -89,6 +112,12 @@ void Connection::feed(std::string_view bytes) {
 
 // True when the session stands and has seen all bytes before `bytes`.
 bool Connection::sniff(std::string_view bytes) {
+  if (!first_bytes_ && bytes[0] == kTlsRecord) {
+    front_.metrics().count_shed(Shed::kProtocolError);
+    static_cast<void>(send(fd_, kSpeakPlain.data(), kSpeakPlain.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
+    close_now();
+    return false;
+  }
   const size_t n = std::min(kPreface.size() - first_bytes_, bytes.size());
   const bool may_be_http2 = bytes.substr(0, n) == kPreface.substr(first_bytes_, n);
   if (may_be_http2 && first_bytes_ + n < kPreface.size()) {
@@ -104,6 +133,36 @@ bool Connection::sniff(std::string_view bytes) {
   return true;
 }
 
+void Connection::step_handshake() {
+  if (fd_ < 0 || !handshaking_) return;
+  const TlsStream::Handshake step = tls_->handshake();
+  switch (step) {
+    case TlsStream::Handshake::kDone: handshake_done(); return;
+    case TlsStream::Handshake::kWantRead:
+    case TlsStream::Handshake::kWantWrite:
+      handshake_wants_write_ = step == TlsStream::Handshake::kWantWrite;
+      update_interest();
+      return;
+    case TlsStream::Handshake::kPlainHttp:
+      front_.metrics().count_shed(Shed::kProtocolError);
+      static_cast<void>(send(fd_, kSpeakTls.data(), kSpeakTls.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
+      break;
+    case TlsStream::Handshake::kFailed: front_.metrics().count_shed(Shed::kHandshakeFailed); break;
+  }
+  close_now();
+}
+
+void Connection::handshake_done() {
+  handshaking_ = false;
+  front_.handshake_ended(now_ns() - begun_ns_);
+  if (tls_->negotiated("h2"))
+    session_ = std::make_unique<Http2Session>(*this);
+  else if (tls_->negotiated("http/1.1"))
+    session_ = std::make_unique<Http1Session>(*this);
+  touch();
+  read();  // what came with the last message of the handshake
+}
+
 void Connection::peer_closed() {
   peer_closed_ = true;
   if (!session_ || lingering_) {
@@ -116,13 +175,15 @@ void Connection::peer_closed() {
 void Connection::settle() {
   dirty = false;
   if (fd_ < 0) return;
+  if (tls_more_ && may_read()) read();
+  if (fd_ < 0) return;
   for (int round = 0; session_ && !lingering_; ++round) {
     const size_t before = queue_.pending();
     if (before < kHighWater) session_->produce();
     if (fd_ < 0) return;
     if (queue_.empty() || blocked_) break;
     uint64_t written = 0;
-    if (!queue_.flush(fd_, &written)) {
+    if (!queue_.flush(fd_, tls_.get(), &written)) {
       close_now();
       return;
     }
@@ -143,17 +204,23 @@ void Connection::settle() {
       close_now();
       return;
     }
+    if (tls_) tls_->close_notify();
     shutdown(fd_, SHUT_WR);
     lingering_ = true;
   }
+  if (tls_more_ && may_read()) touch();
   update_interest();
   update_timer();
 }
 
+bool Connection::may_read() const { return lingering_ || !session_ || (session_->wants_bytes() && queue_.pending() < kHighWater); }
+
 void Connection::update_interest() {
   uint32_t want = 0;
-  const bool reads = lingering_ || !session_ || (session_->wants_bytes() && queue_.pending() < kHighWater);
-  if (!peer_closed_) want |= EPOLLRDHUP | (reads ? static_cast<uint32_t>(EPOLLIN) : 0);
+  const bool reads = may_read() && !read_blocked_;
+  if (handshaking_)
+    want = handshake_wants_write_ ? EPOLLOUT : EPOLLIN | EPOLLRDHUP;
+  else if (!peer_closed_) want |= EPOLLRDHUP | (reads ? static_cast<uint32_t>(EPOLLIN) : 0);
   if (blocked_) want |= EPOLLOUT;
   if (want == interest_) return;
   interest_ = want;
@@ -162,19 +229,23 @@ void Connection::update_interest() {
 
 void Connection::update_timer() {
   Wait wait = Wait::kHeader;
-  if (lingering_)
+  if (handshaking_)
+    wait = Wait::kHandshake;
+  else if (lingering_)
     wait = Wait::kLinger;
   else if (!queue_.empty())
     wait = Wait::kWrite;
   else if (session_)
     wait = session_->waits_for();
   // Whatever is armed was for what came before: a request that was restarted to this wait may have had no body.
-  if (wait != Wait::kServer && wait == wait_ && (!progress_ || wait == Wait::kHeader || wait == Wait::kLinger) && armed()) return;
+  const bool from_the_start = !progress_ || wait == Wait::kHandshake || wait == Wait::kHeader || wait == Wait::kLinger;
+  if (wait != Wait::kServer && wait == wait_ && from_the_start && armed()) return;
   progress_ = false;
   wait_ = wait;
   const uint64_t now = front_.loop().now();
   switch (wait) {
     case Wait::kServer: TimerList::cancel(*this); break;
+    case Wait::kHandshake: front_.handshake_timers.arm(*this, now); break;
     case Wait::kHeader: front_.header_timers.arm(*this, now); break;
     case Wait::kBody: front_.body_timers.arm(*this, now); break;
     case Wait::kWrite: front_.write_timers.arm(*this, now); break;
@@ -189,6 +260,7 @@ void Connection::on_timer() {
                        (wait_ == Wait::kWrite && !queue_.empty() && !blocked_);
   if (dirty && came_on) return;
   switch (wait_) {
+    case Wait::kHandshake: front_.metrics().count_shed(Shed::kHandshakeTimeout); break;
     case Wait::kHeader: front_.metrics().count_shed(Shed::kHeaderTimeout); break;
     case Wait::kBody: front_.metrics().count_shed(Shed::kBodyTimeout); break;
     case Wait::kWrite: front_.metrics().count_shed(Shed::kWriteTimeout); break;
@@ -205,6 +277,10 @@ void Connection::on_timer() {
 }
 
 void Connection::begin_stop() {
+  if (handshaking_) {
+    close_now();
+    return;
+  }
   // What the kernel has taken from the client already counts as accepted.
   if (!session_ || session_->wants_bytes()) read();
   if (fd_ < 0) return;
@@ -221,6 +297,7 @@ void Connection::close_now() {
   TimerList::cancel(*this);
   front_.loop().remove(fd_, this);
   if (session_) session_->abandon();
+  if (handshaking_) front_.handshake_ended(0);
   close(fd_);
   fd_ = -1;
   front_.bury(this);

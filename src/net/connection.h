@@ -15,9 +15,10 @@ namespace verge::net {
 
 class Front;
 class Connection;
+class TlsStream;
 
 // What a connection waits for, and so which timeout applies.
-enum class Wait : uint8_t { kServer, kHeader, kBody, kWrite, kIdle, kLinger };
+enum class Wait : uint8_t { kServer, kHandshake, kHeader, kBody, kWrite, kIdle, kLinger };
 
 // The protocol on a connection.
 class Session : public Transport {
@@ -44,7 +45,8 @@ class Connection final : public EventHandler, public Timer {
   // Above it nothing is added to the queue and nothing read, below it both go on.
   static constexpr size_t kHighWater = size_t{256} << 10;
 
-  Connection(Front& front, int fd, const Peer& peer);
+  // `tls` nullptr: plain.
+  Connection(Front& front, int fd, const Peer& peer, std::unique_ptr<TlsStream> tls);
   ~Connection();
 
   bool open();  // registers with the loop
@@ -54,6 +56,8 @@ class Connection final : public EventHandler, public Timer {
   void settle();
   void begin_stop();
   void close_now();
+  // The next step of the TLS handshake; asked for by Front::queue_handshake().
+  void step_handshake();
 
   // --- for the session ---
   Front& front() { return front_; }
@@ -74,18 +78,22 @@ class Connection final : public EventHandler, public Timer {
   // --- for the front ---
   size_t index = 0;
   bool dirty = false;
+  bool handshake_queued = false;
 
  private:
   void read();
   void feed(std::string_view bytes);
   bool sniff(std::string_view bytes);
   void peer_closed();
+  bool may_read() const;
+  void handshake_done();
   void update_interest();
   void update_timer();
 
   Front& front_;
   int fd_;
   const Peer peer_;
+  const std::unique_ptr<TlsStream> tls_;
   WriteQueue queue_;
   std::unique_ptr<Session> session_;  // nullptr while the first bytes do not tell
   char first_[24];
@@ -95,8 +103,13 @@ class Connection final : public EventHandler, public Timer {
   bool peer_closed_ = false;
   bool progress_ = true;
   bool blocked_ = false;      // the socket takes no more bytes
+  bool handshaking_ = false;
+  bool handshake_wants_write_ = false;
+  bool tls_more_ = false;       // received bytes wait in tls_, of which the socket tells nothing
+  bool read_blocked_ = false;   // tls_ has to write before it can read
   Wait wait_ = Wait::kServer;
   uint32_t interest_ = 0;
+  uint64_t begun_ns_ = 0;  // the handshake
 };
 
 }  // namespace verge::net

@@ -17,12 +17,16 @@ constexpr int64_t kCallBytes = 16 << 10;
 // Calls kept ready; more are made under load and freed again.
 constexpr size_t kCallsKept = 4096;
 
+// Of one turn, once the first step is taken.
+constexpr uint64_t kHandshakeShareNs = 500'000;
+
 uint64_t to_ns(double seconds) { return static_cast<uint64_t>(seconds * 1e9); }
 
 }  // namespace
 
 Front::Front(Shared& shared, int index)
-    : header_timers(to_ns(shared.options.header_timeout_s)),
+    : handshake_timers(to_ns(shared.options.handshake_timeout_s)),
+      header_timers(to_ns(shared.options.header_timeout_s)),
       body_timers(to_ns(shared.options.body_timeout_s)),
       write_timers(to_ns(shared.options.write_timeout_s)),
       idle_timers(to_ns(shared.options.idle_timeout_s)),
@@ -43,7 +47,7 @@ Result<std::unique_ptr<Front>> Front::create(Shared& shared, int index) {
   std::unique_ptr<Front> front(new Front(shared, index));
   VERGE_ASSIGN(front->loop_, Loop::create());
   Front* f = front.get();
-  for (TimerList* list : {&f->header_timers, &f->body_timers, &f->write_timers, &f->idle_timers, &f->linger_timers, &f->notice_timers,
+  for (TimerList* list : {&f->handshake_timers, &f->header_timers, &f->body_timers, &f->write_timers, &f->idle_timers, &f->linger_timers, &f->notice_timers,
                           &f->drain_timers_})
     f->loop_->add_timers(list);
   front->runtime_front_ = shared.runtime.make_front([loop = f->loop_.get()] { loop->wake(); });
@@ -101,6 +105,7 @@ void Front::end_of_turn() {
     stream_deadlines.erase(stream_deadlines.begin());
     stream->expired();
   }
+  run_handshakes();
   runtime_front_->drain();
   settling_.swap(dirty_);
   for (Connection* c : settling_) c->settle();
@@ -108,7 +113,7 @@ void Front::end_of_turn() {
   if (!graveyard_.empty()) {
     // One that was marked while the others settled is in dirty_ and goes next turn.
     std::erase_if(graveyard_, [](Connection* c) {
-      if (c->dirty) return false;
+      if (c->dirty || c->handshake_queued) return false;
       delete c;
       return true;
     });
@@ -124,8 +129,26 @@ void Front::adopt(int fd, const Peer& peer) {
     metrics_.count_shed(Shed::kStopping);
     return;
   }
-  auto* c = new Connection(*this, fd, peer);
+  std::unique_ptr<TlsStream> tls;
+  if (peer.tls) {
+    // The oldest makes room: whoever stalls loses, whoever comes has its chance.
+    const size_t most = std::max<size_t>(1, shared_.options.max_handshakes / static_cast<size_t>(shared_.options.fronts));
+    if (handshakes_open_ >= most) {
+      metrics_.count_shed(Shed::kHandshakes);
+      if (Timer* oldest = handshake_timers.first()) static_cast<Connection*>(oldest)->close_now();
+    }
+    tls = shared_.tls->accept(fd);
+    if (tls) ++handshakes_open_;
+  }
+  if (peer.tls && !tls) {
+    close(fd);
+    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    metrics_.count_shed(Shed::kConnections);
+    return;
+  }
+  auto* c = new Connection(*this, fd, peer, std::move(tls));
   if (!c->open()) {
+    if (peer.tls) --handshakes_open_;
     delete c;
     close(fd);
     shared_.connections.fetch_sub(1, std::memory_order_relaxed);
@@ -146,6 +169,30 @@ void Front::bury(Connection* c) {
   shared_.connections.fetch_sub(1, std::memory_order_relaxed);
   metrics_.connections_open.sub();
   graveyard_.push_back(c);
+}
+
+void Front::queue_handshake(Connection* c) {
+  if (c->handshake_queued) return;
+  c->handshake_queued = true;
+  handshakes_.push_back(c);
+}
+
+void Front::run_handshakes() {
+  if (handshakes_.empty()) return;
+  const uint64_t end = now_ns() + kHandshakeShareNs;
+  size_t done = 0;
+  do {
+    Connection* c = handshakes_[done++];
+    c->handshake_queued = false;
+    c->step_handshake();
+  } while (done < handshakes_.size() && now_ns() < end);
+  handshakes_.erase(handshakes_.begin(), handshakes_.begin() + static_cast<ptrdiff_t>(done));
+  if (!handshakes_.empty()) loop_->again();
+}
+
+void Front::handshake_ended(uint64_t took_ns) {
+  --handshakes_open_;
+  if (took_ns) metrics_.handshakes.add();
 }
 
 void Front::mark_dirty(Connection* c) {

@@ -17,6 +17,7 @@
 #include "net/pool_mem.h"
 #include "net/server.h"
 #include "net/service.h"
+#include "net/tls.h"
 
 namespace verge::net {
 
@@ -31,6 +32,7 @@ struct Shared {
   runtime::Runtime& runtime;
   ReceiveBudget budget;
   std::atomic<int> connections{0};
+  std::unique_ptr<TlsContext> tls;  // nullptr: no listener has it
   std::function<std::string()> metrics_text;  // of the whole server's net layer
 };
 
@@ -66,6 +68,9 @@ class Front {
   void recycle(MessageStream* stream) { free_streams_.push_back(stream); }
   void mark_dirty(Connection* connection);
   void bury(Connection* connection);  // closed; deleted at the turn's end
+  // Its step is taken at the end of a turn, this one or a later one: handshakes are the dearest thing that a stranger can ask for.
+  void queue_handshake(Connection* connection);
+  void handshake_ended(uint64_t took_ns);  // 0: without success
 
   Loop& loop() { return *loop_; }
   Shared& shared() { return shared_; }
@@ -78,7 +83,7 @@ class Front {
   Service& service() { return *service_; }
   char* read_buffer() { return read_buffer_.get(); }
 
-  TimerList header_timers, body_timers, write_timers, idle_timers, linger_timers, notice_timers;
+  TimerList handshake_timers, header_timers, body_timers, write_timers, idle_timers, linger_timers, notice_timers;
   std::set<std::pair<uint64_t, MessageStream*>> stream_deadlines;  // of streams that have one
 
  private:
@@ -87,6 +92,7 @@ class Front {
   void end_of_turn();
   uint64_t next_timer_ns() const;
   void finish_if_stopped();
+  void run_handshakes();
 
   Shared& shared_;
   const int index_;
@@ -105,6 +111,8 @@ class Front {
   std::vector<Connection*> connections_;
   std::vector<Connection*> dirty_, settling_;
   std::vector<Connection*> graveyard_;
+  std::vector<Connection*> handshakes_;  // whose step is due, in order
+  size_t handshakes_open_ = 0;
   std::atomic<int> connection_count_{0};
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;

@@ -49,6 +49,7 @@ class TimerList {
   void arm(Timer& timer, uint64_t now);  // re-arms when armed, in whichever list
   static void cancel(Timer& timer);
   uint64_t next_ns() const;  // UINT64_MAX when empty
+  Timer* first() const { return head_.next_ == &head_ ? nullptr : head_.next_; }
   void fire(uint64_t now);
 
  private:

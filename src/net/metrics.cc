@@ -32,6 +32,9 @@ std::string_view shed_name(Shed reason) {
     case Shed::kStreams: return "requests_in_progress";
     case Shed::kMessageSize: return "message_size";
     case Shed::kReceiveBudget: return "receive_budget";
+    case Shed::kHandshakes: return "handshakes";
+    case Shed::kHandshakeTimeout: return "handshake_timeout";
+    case Shed::kHandshakeFailed: return "handshake_failed";
     case Shed::kHeaderSize: return "header_size";
     case Shed::kHeaderTimeout: return "header_timeout";
     case Shed::kBodyTimeout: return "body_timeout";
@@ -58,6 +61,7 @@ std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive
   };
   single("verge_net_connections_total", "counter", "Connections accepted.", [](const Metrics& m) -> auto& { return m.connections; });
   single("verge_net_connections_open", "gauge", "Connections open now.", [](const Metrics& m) -> auto& { return m.connections_open; });
+  single("verge_net_handshakes_total", "counter", "TLS handshakes completed.", [](const Metrics& m) -> auto& { return m.handshakes; });
   single("verge_net_received_bytes_total", "counter", "Bytes read from sockets.",
          [](const Metrics& m) -> auto& { return m.received_bytes; });
   single("verge_net_sent_bytes_total", "counter", "Bytes written to sockets.", [](const Metrics& m) -> auto& { return m.sent_bytes; });

@@ -31,6 +31,9 @@ enum class Shed : uint8_t {
   kStreams,          // limit of requests in progress
   kMessageSize,      // a message larger than allowed
   kReceiveBudget,    // no receive memory left
+  kHandshakes,       // a TLS handshake gave way to a younger one
+  kHandshakeTimeout, // TLS handshake not complete in time
+  kHandshakeFailed,  // no common version, protocol or acceptable certificate, or no TLS at all
   kHeaderSize,       // header too large
   kHeaderTimeout,    // header not complete in time
   kBodyTimeout,      // body made no progress
@@ -46,6 +49,7 @@ std::string_view shed_name(Shed reason);
 struct Metrics {
   Counter connections;         // accepted
   Counter connections_open;
+  Counter handshakes;          // of TLS, completed
   Counter received_bytes;
   Counter sent_bytes;
   Counter copied_tensors;      // inputs copied because their bytes lay unaligned, or decoded from text or varints

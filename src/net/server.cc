@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -23,7 +24,9 @@ Status check(const ServerOptions& o) {
   auto bad = [](const char* what) { return invalid_argument(std::string("server option ") + what); };
   if (o.listeners.empty()) return bad("listeners must name at least one");
   for (const ListenOptions& l : o.listeners)
-    if (l.tls) return bad("tls of a listener needs a certificate");
+    if (l.tls && (o.tls.certificate.empty() || o.tls.key.empty())) return bad("tls.certificate and tls.key must be given: a listener has TLS");
+  if (o.tls.clients != ClientCertificates::kNone && o.tls.client_ca.empty()) return bad("tls.client_ca must say whose client certificates are accepted");
+  if (o.max_handshakes < 1) return bad("max_handshakes must be at least 1");
   if (o.fronts < 1 || o.fronts > 1024) return bad("fronts must be between 1 and 1024");
   if (o.max_connections < 1) return bad("max_connections must be at least 1");
   if (o.max_streams < 1) return bad("max_streams must be at least 1");
@@ -32,7 +35,7 @@ Status check(const ServerOptions& o) {
   if (o.max_header_bytes < 1024 || o.max_header_bytes > 1 << 20) return bad("max_header_bytes must be between 1 KiB and 1 MiB");
   if (o.max_message_bytes < 1024 || o.max_message_bytes > uint64_t{1} << 40) return bad("max_message_bytes is out of range");
   if (o.receive_budget_bytes < 1 << 20 || o.receive_budget_bytes > uint64_t{1} << 50) return bad("receive_budget_bytes is out of range");
-  for (double s : {o.header_timeout_s, o.body_timeout_s, o.write_timeout_s, o.idle_timeout_s, o.drain_timeout_s})
+  for (double s : {o.handshake_timeout_s, o.header_timeout_s, o.body_timeout_s, o.write_timeout_s, o.idle_timeout_s, o.drain_timeout_s})
     if (!(s > 0 && s < 1e7)) return bad("timeouts must be positive seconds");
   return {};
 }
@@ -196,6 +199,10 @@ Server::Server() = default;
 
 Result<std::unique_ptr<Server>> Server::start(ServerOptions options, runtime::Runtime& runtime) {
   VERGE_RETURN_IF_ERROR(check(options));
+  std::unique_ptr<TlsContext> tls;
+  if (std::any_of(options.listeners.begin(), options.listeners.end(), [](const ListenOptions& l) { return l.tls; })) {
+    VERGE_ASSIGN(tls, TlsContext::create(options.tls));
+  }
   std::vector<Listener> listeners;
   for (const ListenOptions& o : options.listeners) {
     VERGE_ASSIGN(auto listener, Listener::open(o));
@@ -203,6 +210,7 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, runtime::Ru
   }
   std::unique_ptr<Server> server(new Server);
   server->impl_ = std::make_unique<Impl>(std::move(options), runtime, std::move(listeners));
+  server->impl_->shared.tls = std::move(tls);
   VERGE_RETURN_IF_ERROR(server->impl_->start());
   return server;
 }
@@ -216,6 +224,8 @@ int Server::port() const { return impl_->port; }
 std::vector<std::string> Server::addresses() const { return impl_->addresses; }
 void Server::begin_stop(std::function<void()> drained) { impl_->begin_stop(std::move(drained)); }
 void Server::join() { impl_->join(); }
+Status Server::reload_tls() { return impl_->shared.tls ? impl_->shared.tls->reload() : Status(); }
+int64_t Server::tls_valid_until() const { return impl_->shared.tls ? impl_->shared.tls->valid_until() : 0; }
 std::string Server::metrics_text() const { return impl_->metrics_text(); }
 
 void print_access_record(const AccessRecord& r, std::string* out) {

@@ -10,6 +10,7 @@
 
 #include "core/status.h"
 #include "net/listener.h"
+#include "net/tls_options.h"
 #include "runtime/api.h"
 
 namespace verge::net {
@@ -32,18 +33,21 @@ void print_access_record(const AccessRecord& record, std::string* out);
 
 struct ServerOptions {
   std::vector<ListenOptions> listeners = {{}};
+  TlsOptions tls;                     // of the listeners that have it
   int fronts = 1;                     // threads
   std::vector<int> front_cores;       // front i runs on front_cores[i % size]; empty: anywhere
   std::string version = "0";          // told by server metadata
 
   // Limits. A request beyond them is refused with a status, a connection is closed; each has a counter (verge_net_shed_total).
   int max_connections = 10'000;                        // of the server
+  uint32_t max_handshakes = 1024;                      // of TLS in progress; one more ends the oldest
   uint32_t max_streams = 256;                          // requests in progress on one HTTP/2 connection
   uint32_t max_stream_messages = 64;                   // in progress on one gRPC stream; more wait in the client
   uint32_t max_requests = 65'536;                      // requests in progress on one front
   uint32_t max_header_bytes = 32 << 10;
   uint64_t max_message_bytes = uint64_t{512} << 20;
   uint64_t receive_budget_bytes = uint64_t{640} << 20;  // all requests being received or waiting; bounds max_message_bytes too
+  double handshake_timeout_s = 10;                     // of TLS, from accept
   double header_timeout_s = 10;                        // from accept, or from the first byte of a request, to the end of its header
   double body_timeout_s = 30;                          // without a byte of an unfinished body
   double write_timeout_s = 30;                         // without a byte taken by a client whose answer waits
@@ -74,6 +78,12 @@ class Server {
   void begin_stop(std::function<void()> drained);
   // Waits for the end of that.
   void join();
+
+  // Reads the certificate, the key and the client authority again. On an error, which names the file, what was in use stays; connections
+  // that are open are left alone either way. Any thread.
+  Status reload_tls();
+  // Seconds since 1970: the end of the certificate in use; 0 without TLS.
+  int64_t tls_valid_until() const;
 
   // The net layer's part of /metrics.
   std::string metrics_text() const;

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "net/front.h"
+#include "net/tls.h"
 
 namespace verge::net {
 namespace {
@@ -49,7 +50,7 @@ void WriteQueue::mark(Call* call) {
   }
 }
 
-bool WriteQueue::flush(int fd, uint64_t* written) {
+bool WriteQueue::flush(int fd, TlsStream* tls, uint64_t* written) {
   while (first_ < entries_.size()) {
     iovec vectors[kVectors];
     size_t n = 0, bytes = 0;
@@ -64,7 +65,7 @@ bool WriteQueue::flush(int fd, uint64_t* written) {
       msghdr message{};
       message.msg_iov = vectors;
       message.msg_iovlen = n;
-      const ssize_t r = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+      const ssize_t r = tls ? tls->write(vectors, n) : sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (r < 0) {
         if (errno == EINTR) continue;
         if (errno == EAGAIN || errno == EWOULDBLOCK) break;

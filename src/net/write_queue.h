@@ -11,6 +11,7 @@ namespace verge::net {
 
 struct Call;
 class Front;
+class TlsStream;
 
 class WriteQueue {
  public:
@@ -26,8 +27,8 @@ class WriteQueue {
 
   bool empty() const { return pending_ == 0; }
   size_t pending() const { return pending_; }
-  // Writes what the socket takes now. False: the connection is broken.
-  bool flush(int fd, uint64_t* written);
+  // Writes what the socket takes now, through `tls` where there is one. False: the connection is broken.
+  bool flush(int fd, TlsStream* tls, uint64_t* written);
 
  private:
   struct Entry {

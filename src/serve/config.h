@@ -9,6 +9,7 @@
 
 #include "core/status.h"
 #include "net/listener.h"
+#include "net/tls_options.h"
 #include "serve/serve.h"
 
 namespace verge::serve {
@@ -28,6 +29,7 @@ struct Config {
   net::ListenOptions listen;              // the simple form
   bool has_listen = false;
   std::vector<ListenerConfig> listeners;  // the long one, which counts where it is not empty
+  net::TlsOptions tls;
   int64_t fronts = 0;       // 0: chosen
   int64_t lanes = -1;       // -1: chosen; 0: the fronts run the models
   int64_t threads = 1;      // of one engine instance

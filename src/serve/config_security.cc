@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "os/files.h"
+
 namespace verge::serve {
 namespace {
 
@@ -66,6 +68,41 @@ Status read_listeners(Config& config, const YamlNode& node, const std::string& f
   return {};
 }
 
+Status read_tls(Config& config, const YamlNode& node, const std::string& file) {
+  if (node.kind != Kind::kMap) return invalid_argument("a map with 'certificate', 'key', 'client_ca' and 'clients' is expected").prefixed(at(file, node, "tls"));
+  net::TlsOptions& tls = config.tls;
+  bool has_clients = false;
+  for (const auto& [key, value] : node.fields) {
+    const std::string where = at(file, value, "tls." + key);
+    std::string* path = key == "certificate" ? &tls.certificate : key == "key" ? &tls.key : key == "client_ca" ? &tls.client_ca : nullptr;
+    if (path) {
+      if (value.kind != Kind::kScalar || value.text.empty()) return invalid_argument("the path of a PEM file is expected").prefixed(where);
+      *path = value.text[0] == '/' ? value.text : os::join(os::dir_name(file), value.text);
+    } else if (key == "clients") {
+      if (value.kind != Kind::kScalar || (value.text != "require" && value.text != "optional"))
+        return invalid_argument("require or optional is expected").prefixed(where);
+      tls.clients = value.text == "require" ? net::ClientCertificates::kRequire : net::ClientCertificates::kOptional;
+      has_clients = true;
+    } else {
+      return invalid_argument("unknown field; known are certificate, key, client_ca, clients").prefixed(where);
+    }
+  }
+  if (tls.certificate.empty() || tls.key.empty()) return invalid_argument("'certificate' and 'key' must be given").prefixed(at(file, node, "tls"));
+  if (has_clients && tls.client_ca.empty()) return invalid_argument("'clients' needs 'client_ca'").prefixed(at(file, node, "tls"));
+  if (!has_clients && !tls.client_ca.empty()) tls.clients = net::ClientCertificates::kRequire;
+  return {};
+}
+
+Json tls_schema() {
+  Json out = object({{"certificate", described("string", "PEM file: the server's certificate, then the chain to its authority")},
+                     {"key", described("string", "PEM file of the certificate's private key, without a pass phrase")},
+                     {"client_ca", described("string", "PEM file of the authorities whose client certificates are accepted")},
+                     {"clients", Json{{"enum", {"require", "optional"}}, {"description", "whether a client must show a certificate; default require, where there is a client_ca"}}}});
+  out["required"] = {"certificate", "key"};
+  out["description"] = "for listeners with TLS; files are read again when they change";
+  return out;
+}
+
 Json listeners_schema() {
   return {{"type", "array"},
           {"minItems", 1},
@@ -83,12 +120,17 @@ Json listeners_schema() {
 std::span<const Section> security_sections() {
   static const std::vector<Section> sections = {
       {"listeners", listeners_schema(), read_listeners},
+      {"tls", tls_schema(), read_tls},
   };
   return sections;
 }
 
 Status check_security(const Config& config) {
   if (config.has_listen && !config.listeners.empty()) return invalid_argument("'listen' and 'listeners' are both given; one of them says where to listen");
+  for (const ListenerConfig& l : config.listeners)
+    if (l.options.tls && config.tls.certificate.empty()) return invalid_argument("listeners: TLS on " + l.options.address + " needs a certificate; set 'tls'");
+  if (!config.tls.certificate.empty() && std::none_of(config.listeners.begin(), config.listeners.end(), [](const ListenerConfig& l) { return l.options.tls; }))
+    return invalid_argument("tls: no listener has 'tls: true'");
   return {};
 }
 

@@ -10,6 +10,7 @@
 #include "net/server.h"
 #include "os/files.h"
 #include "os/process.h"
+#include "serve/certificate_watch.h"
 #include "serve/config.h"
 #include "serve/config_security.h"
 #include "serve/log.h"
@@ -33,6 +34,7 @@ int refuse(const Status& s) {
 net::ServerOptions net_options(const Config& config, const Placement& placement, const Log& log) {
   net::ServerOptions o;
   o.listeners = listeners_of(config);
+  o.tls = config.tls;
   o.fronts = static_cast<int>(placement.fronts);
   o.front_cores = placement.front_cores;
   o.version = std::string(kVersion);
@@ -102,6 +104,22 @@ Json ready_event(const net::Server& server, const std::vector<net::ListenOptions
   return {{"event", "ready"}, {"address", server.address()}, {"listeners", std::move(listening)}, {"pid", ::getpid()}, {"models", std::move(models)}};
 }
 
+// Certificates that are replaced come into use by themselves. Nothing where there is no TLS.
+std::unique_ptr<CertificateWatch> watch_certificates(const Config& config, net::Server& server, const Log& log) {
+  if (config.tls.certificate.empty()) return nullptr;
+  std::vector<std::string> files = {config.tls.certificate, config.tls.key};
+  if (!config.tls.client_ca.empty()) files.push_back(config.tls.client_ca);
+  auto watch = CertificateWatch::start(files, [&server, &log] {
+    if (Status s = server.reload_tls(); !s.ok())
+      log.warning("certificates_kept", {{"reason", s.message()}});
+    else
+      log.info("certificates_loaded", {{"valid_until", server.tls_valid_until()}});
+  });
+  if (watch.ok()) return std::move(watch).value();
+  log.warning("certificates_not_watched", {{"reason", watch.status().message()}});
+  return nullptr;
+}
+
 void wait_for_signal() {
   pollfd fd{os::interrupt_fd(), POLLIN, 0};
   while (!os::interrupted()) ::poll(&fd, 1, -1);
@@ -133,6 +151,7 @@ int run(const Config& config) {
   (*runtime)->set_preparing(true);
   auto server = net::Server::start(net_options(config, *placement, log), **runtime);
   if (!server.ok()) return refuse(server.status());
+  auto certificates = watch_certificates(config, **server, log);
   log.info("listening", {{"address", (*server)->address()},
                          {"fronts", placement->fronts},
                          {"lanes", placement->lanes.size()},
@@ -150,6 +169,7 @@ int run(const Config& config) {
     wait_for_signal();
     log.info("stopping", {{"drain_seconds", config.drain_timeout_s}});
   }
+  certificates.reset();
   (*server)->begin_stop([] {});
   (*server)->join();
   server->reset();

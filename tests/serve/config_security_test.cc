@@ -39,6 +39,28 @@ TEST(ConfigSecurity, OneListenerServesAll) {
   EXPECT_EQ(listeners_of(*none).at(0).address, "127.0.0.1") << "nothing beyond loopback without being told";
 }
 
+TEST(ConfigSecurity, Tls) {
+  const std::string listener = "listeners: [{address: 'localhost:0', tls: true}]\n";
+  const auto c = parse_config(listener + "tls: {certificate: server.pem, key: /etc/key.pem, client_ca: ca.pem}", "/etc/verge/s.yaml");
+  ASSERT_TRUE(c.ok()) << c.status().to_string();
+  EXPECT_TRUE(listeners_of(*c).at(0).tls);
+  EXPECT_EQ(c->tls.certificate, "/etc/verge/server.pem");
+  EXPECT_EQ(c->tls.key, "/etc/key.pem");
+  EXPECT_EQ(c->tls.client_ca, "/etc/verge/ca.pem");
+  EXPECT_EQ(c->tls.clients, net::ClientCertificates::kRequire);
+  EXPECT_EQ(parse_config(listener + "tls: {certificate: a, key: b, client_ca: c, clients: optional}", "s.yaml")->tls.clients,
+            net::ClientCertificates::kOptional);
+  for (const auto& [text, part] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"tls: {certificate: a, key: b}", "no listener has 'tls: true'"},
+           {"listeners: [{address: 'localhost:0', tls: true}]", "needs a certificate"},
+           {"tls: {certificate: a}", "s.yaml:1: tls: 'certificate' and 'key'"},
+           {"tls: {certificate: a, key: b, clients: require}", "needs 'client_ca'"},
+           {"tls: {certificate: a, key: b, clients: maybe}", "tls.clients: require or optional"},
+           {"tls: {certificate: a, key: b, ciphers: x}", "tls.ciphers: unknown field"},
+           {"tls: {certificate: [a], key: b}", "tls.certificate: "}})
+    EXPECT_NE(error_of(text).find(part), std::string::npos) << text << "\n" << error_of(text);
+}
+
 TEST(ConfigSecurity, ListenersErrorsNameLineAndField) {
   const std::pair<const char*, const char*> cases[] = {
       {"listeners: 1", "s.yaml:1: listeners: a list"},
