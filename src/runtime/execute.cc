@@ -361,6 +361,10 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
 void execute_alone(Run& run) {
   run.status = prepare_inputs(run);
   run.assembled_ns = os::monotonic_ns();
+  if (run.status.ok() && run.deadline_ns != 0 && run.assembled_ns >= run.deadline_ns) {
+    run.reason = Reason::kExpired;
+    run.status = Status(Code::kDeadlineExceeded, "");  // the front words it
+  }
   if (run.status.ok()) {
     run.reason = Reason::kEngine;
     run.counts_run = true;

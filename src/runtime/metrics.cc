@@ -82,6 +82,7 @@ void VariantStats::Part::add(const Run& run, const Request& r) {
   answered.add(1);
   samples.add(static_cast<uint64_t>(run.batch));
   if (run.padded != 0) padded.add(run.padded);
+  if (run.deadline_ns != 0 && run.assembled_ns > run.deadline_ns) late.add(1);
   last_ns.set(run.finished_ns);
   queue.add(r.queue_ns);
   assembly.add(r.assembly_ns);
@@ -149,6 +150,7 @@ std::string Metrics::text(const Gauges& g) const {
   counter("verge_requests_total", "Requests answered.", &VariantStats::Part::answered);
   counter("verge_samples_total", "Samples in answered requests.", &VariantStats::Part::samples);
   counter("verge_runs_total", "Engine runs; several requests may share one.", &VariantStats::Part::runs);
+  counter("verge_late_runs_total", "Requests that reached the engine after their deadline.", &VariantStats::Part::late);
   counter("verge_padded_samples_total", "Samples of padding that engines of fixed batch sizes computed.", &VariantStats::Part::padded);
 
   head(out, "verge_failures_total", "counter", "Requests not answered, by status code and reason.");

@@ -98,6 +98,7 @@ struct VariantStats {
     Counter samples;
     Counter padded;
     Counter runs;
+    Counter late;     // requests that reached the engine after their deadline
     Counter last_ns;  // os::monotonic_ns() of the last answer
     Histogram queue, assembly, compute, encode, total;
     BatchStats batches;
