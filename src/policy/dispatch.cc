@@ -29,6 +29,11 @@ Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining) {
   return {fixed.back(), fixed.back()};
 }
 
+uint64_t due_ns(uint64_t now, uint64_t deadline) {
+  if (deadline <= now) return deadline;
+  return deadline - std::min<uint64_t>((deadline - now) / 10, 5'000'000);
+}
+
 uint64_t predict_next(uint64_t old_ns, uint64_t sample_ns) {
   if (old_ns == 0) return std::max<uint64_t>(sample_ns, 1);
   const uint64_t bounded = std::min(sample_ns, 4 * old_ns);

@@ -28,6 +28,11 @@ struct Chunk {
 // `fixed` ascending and not empty: the smallest file that takes all that remains, else the largest, full.
 Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining);
 
+// When the answer of a request that came at `now` has to be on its way to meet `deadline` at the client: a tenth of the time that it was given is kept
+// for the way back, at most 5 ms. 0 where there is no deadline. Without this, an overloaded server would do nothing but work whose answer
+// comes a moment too late, because the oldest request is always just about to expire.
+uint64_t due_ns(uint64_t now, uint64_t deadline);
+
 // A running prediction of a duration: new = old + (sample - old) / 8, robust to a single outlier by bounding a sample to four times the old.
 uint64_t predict_next(uint64_t old_ns, uint64_t sample_ns);
 

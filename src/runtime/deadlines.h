@@ -11,7 +11,7 @@ namespace verge::runtime {
 
 class Deadlines {
  public:
-  uint64_t next_ns() const { return heap_.empty() ? UINT64_MAX : heap_[0]->deadline_ns; }
+  uint64_t next_ns() const { return heap_.empty() ? UINT64_MAX : heap_[0]->due_ns; }
   Run* first() const { return heap_.empty() ? nullptr : heap_[0]; }
   void add(Run* run) {
     heap_.push_back(run);
@@ -36,15 +36,15 @@ class Deadlines {
   }
   void up(uint32_t at) {
     Run* run = heap_[at];
-    for (; at > 0 && heap_[(at - 1) / 2]->deadline_ns > run->deadline_ns; at = (at - 1) / 2) set(at, heap_[(at - 1) / 2]);
+    for (; at > 0 && heap_[(at - 1) / 2]->due_ns > run->due_ns; at = (at - 1) / 2) set(at, heap_[(at - 1) / 2]);
     set(at, run);
   }
   void down(uint32_t at) {
     Run* run = heap_[at];
     const uint32_t n = static_cast<uint32_t>(heap_.size());
     for (uint32_t child = 2 * at + 1; child < n; child = 2 * at + 1) {
-      if (child + 1 < n && heap_[child + 1]->deadline_ns < heap_[child]->deadline_ns) ++child;
-      if (heap_[child]->deadline_ns >= run->deadline_ns) break;
+      if (child + 1 < n && heap_[child + 1]->due_ns < heap_[child]->due_ns) ++child;
+      if (heap_[child]->due_ns >= run->due_ns) break;
       set(at, heap_[child]);
       at = child;
     }

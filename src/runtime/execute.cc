@@ -361,7 +361,7 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
 void execute_alone(Run& run) {
   run.status = prepare_inputs(run);
   run.assembled_ns = os::monotonic_ns();
-  if (run.status.ok() && run.deadline_ns != 0 && run.assembled_ns >= run.deadline_ns) {
+  if (const uint64_t deadline = run.request->bounds.deadline_ns; run.status.ok() && deadline != 0 && run.assembled_ns >= deadline) {
     run.reason = Reason::kExpired;
     run.status = Status(Code::kDeadlineExceeded, "");  // the front words it
   }

@@ -135,7 +135,7 @@ void FrontImpl::infer(Request& request) {
   run->priority = static_cast<uint32_t>(priority == 0 ? kDefaultPriority : std::min(priority, kLowestPriority));
   run->tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0;
   run->flow = request.flow;
-  run->deadline_ns = request.bounds.deadline_ns;
+  run->due_ns = policy::due_ns(run->queued_ns, request.bounds.deadline_ns);
   run->hold = hold_;
   ++hold_->uses;
   request.pending = run;
@@ -203,10 +203,10 @@ void FrontImpl::dispatch(Run* run) {
   const uint64_t predicted = run->resident->groups[chosen].predicted_ns.load(std::memory_order_relaxed);
   run->probes = false;
   const uint64_t cautious = run->resident->groups[chosen].cautious_ns.load(std::memory_order_relaxed);
-  if (run->deadline_ns != 0 && run->queued_ns + cautious > run->deadline_ns) {
+  if (run->due_ns != 0 && run->queued_ns + cautious > run->due_ns) {
     // Now and then one is run all the same: a prediction that is too long would otherwise never be put right.
     run->probes = ++hopeless_ % kProbeEvery == 0;
-    if (!run->probes) return fail_run(run, hopeless_status(run->deadline_ns - run->queued_ns, cautious), Reason::kHopeless);
+    if (!run->probes) return fail_run(run, hopeless_status(run->due_ns - run->queued_ns, cautious), Reason::kHopeless);
   }
   if (!take_tenant_place(run)) return;
   if (lanes == 0) {
@@ -250,7 +250,7 @@ bool FrontImpl::take_tenant_place(Run* run) {
 
 void FrontImpl::begin_waiting(Run* run) {
   ++runs_out_;
-  if (run->deadline_ns != 0) deadlines_.add(run);
+  if (run->due_ns != 0) deadlines_.add(run);
 }
 
 void FrontImpl::end_waiting(Run* run) {
@@ -323,7 +323,7 @@ void FrontImpl::hold_back(Run* run, const VariantEntry& entry, const VersionEntr
   run->waits_for_load = true;
   waiting_.push(run);
   ++waiting_count_;
-  if (run->deadline_ns != 0) deadlines_.add(run);
+  if (run->due_ns != 0) deadlines_.add(run);
   shared_.request_load(version.served, run->variant);
 }
 
@@ -428,7 +428,7 @@ void FrontImpl::answer(Run* run) {
   if (!run->status.ok()) {
     if (run->reason == Reason::kExpired) run->status = expired_status(r, run->started_ns);
     if (run->reason == Reason::kHopeless) {
-      run->status = hopeless_status(run->deadline_ns - std::min(run->deadline_ns, run->started_ns),
+      run->status = hopeless_status(run->due_ns - std::min(run->due_ns, run->started_ns),
                                     run->resident->groups[run->lane()].cautious_ns.load(std::memory_order_relaxed));
     }
     return fail_run(run, std::move(run->status), run->reason);

@@ -58,7 +58,7 @@ Run* LaneQueue::pop(LaneGroup& g) {
 bool LaneQueue::drop_ended(LaneGroup& g, uint64_t now, Fifo<Run>& ended) {
   while (!g.heap.empty()) {
     Run* run = g.heap.front().run;
-    const uint64_t deadline = run->deadline_ns;
+    const uint64_t deadline = run->due_ns;
     const bool hopeless = deadline != 0 && (now >= deadline || (!run->probes && now + g.curve.predict(run->batch) + g.curve.deviation() > deadline));
     if (run->is_waiting() && !hopeless) return true;
     pop(g);
@@ -89,9 +89,9 @@ LaneGroup* LaneQueue::first_group(uint64_t now, uint64_t* wait_until) {
 uint64_t LaneQueue::hold(LaneGroup& g, uint64_t now) const {
   uint64_t slack = UINT64_MAX;
   for (const LaneGroup::Entry& e : g.heap) {
-    if (e.run->deadline_ns == 0) continue;
+    if (e.run->due_ns == 0) continue;
     const uint64_t needed = now + g.curve.predict(g.rows_waiting + 1) + 2 * g.curve.deviation();
-    slack = std::min(slack, e.run->deadline_ns > needed ? e.run->deadline_ns - needed : 0);
+    slack = std::min(slack, e.run->due_ns > needed ? e.run->due_ns - needed : 0);
   }
   return policy::hold_ns(g.curve, g.rows_waiting, g.heap.front().run->resident->max_rows, g.gap_ns, slack);
 }
@@ -108,7 +108,7 @@ void LaneQueue::fill(LaneGroup& g, uint64_t now, std::vector<Run*>& batch, Fifo<
     if (!batch.empty()) {
       if (!run->joins || run->shape_key != key || rows + run->batch > wanted) break;
       // One more must not make another, or itself, late.
-      const uint64_t deadline = run->deadline_ns == 0 ? earliest : std::min(earliest, run->deadline_ns);
+      const uint64_t deadline = run->due_ns == 0 ? earliest : std::min(earliest, run->due_ns);
       if (deadline != UINT64_MAX && now + g.curve.predict(rows + run->batch) + g.curve.deviation() > deadline) break;
     }
     pop(g);
@@ -117,7 +117,7 @@ void LaneQueue::fill(LaneGroup& g, uint64_t now, std::vector<Run*>& batch, Fifo<
       continue;
     }
     places_.waiting.fetch_sub(1, std::memory_order_relaxed);
-    if (run->deadline_ns != 0) earliest = std::min(earliest, run->deadline_ns);
+    if (run->due_ns != 0) earliest = std::min(earliest, run->due_ns);
     rows += run->batch;
     batch.push_back(run);
     if (rows >= wanted || !run->joins) break;

@@ -82,7 +82,7 @@ void VariantStats::Part::add(const Run& run, const Request& r) {
   answered.add(1);
   samples.add(static_cast<uint64_t>(run.batch));
   if (run.padded != 0) padded.add(run.padded);
-  if (run.deadline_ns != 0 && run.assembled_ns > run.deadline_ns) late.add(1);
+  if (r.bounds.deadline_ns != 0 && run.assembled_ns > r.bounds.deadline_ns) late.add(1);
   last_ns.set(run.finished_ns);
   queue.add(r.queue_ns);
   assembly.add(r.assembly_ns);

@@ -55,7 +55,7 @@ struct Run {
   // --- while it waits for a lane ---
   uint32_t priority = 0;      // of policy::FairOrder
   uint32_t tenant = 0, flow = 0;
-  uint64_t deadline_ns = 0;   // 0: none
+  uint64_t due_ns = 0;        // when its answer has to be on its way, policy::due_ns(); 0: never
   uint64_t place = 0;
   bool joins = false;         // may go through the engine together with others of the same shape_key
   bool pinned = false;        // to its lane
