@@ -53,6 +53,11 @@ class ByteBuffer {
     *room(1) = c;
     ++size_;
   }
+  void swap(ByteBuffer& o) {
+    std::swap(data_, o.data_);
+    std::swap(size_, o.size_);
+    std::swap(capacity_, o.capacity_);
+  }
   // Drops the first n bytes.
   void erase_front(size_t n) {
     std::memmove(data_, data_ + n, size_ - n);
@@ -153,6 +158,14 @@ class Body {
   std::span<const std::byte> bytes() const { return {block_.data + start_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(block_.data) + start_, size_}; }
   size_t size() const { return size_; }
+  // With another of the same pool and budget.
+  void swap(Body& o) {
+    std::swap(block_, o.block_);
+    std::swap(start_, o.start_);
+    std::swap(size_, o.size_);
+    std::swap(reserved_, o.reserved_);
+    std::swap(charged_, o.charged_);
+  }
   // Empties it. Keeps a block of the smallest class.
   void clear();
   void reset();

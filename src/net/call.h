@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "net/bytes.h"
+#include "net/encoding.h"
 #include "net/infer_options.h"
 #include "net/metrics.h"
 #include "net/model_infer_wire.h"
@@ -16,6 +17,7 @@ namespace verge::net {
 
 class Deferred;
 class MessageStream;
+struct Recoding;
 class Service;
 struct Call;
 struct Peer;
@@ -44,7 +46,8 @@ struct Reply {
   std::string_view allow;          // static text; 405's Allow
   int64_t json_bytes = -1;         // Inference-Header-Content-Length, where binary data follows the JSON
   bool retry_after = false;
-  bool identity_only = false;      // gRPC: say which encodings are accepted
+  bool name_encodings = false;     // gRPC: say which encodings are accepted
+  Encoding encoding = Encoding::kIdentity;
 
   void clear() {
     http_status = 200;
@@ -55,7 +58,8 @@ struct Reply {
     body_bytes = 0;
     content_type = allow = {};
     json_bytes = -1;
-    retry_after = identity_only = false;
+    retry_after = name_encodings = false;
+    encoding = Encoding::kIdentity;
   }
   // Called when text and segments are complete.
   void seal() {
@@ -75,7 +79,10 @@ struct Call {
   Method method = Method::kOther;
   bool is_grpc = false;
   bool grpc_type_known = true;       // content-type is application/grpc or +proto
-  bool encoded = false;              // grpc-encoding or content-encoding other than identity
+  Encoding encoding = Encoding::kIdentity;  // grpc-encoding or content-encoding
+  bool compressed = false;           // the body is; it is inflated before anything looks at it
+  Encoding accepts = Encoding::kIdentity;   // of the answer
+  bool compress_reply = false;       // it is an answer that may be
   int64_t content_length = -1;       // -1: not given
   int64_t json_bytes = -1;           // Inference-Header-Content-Length
   std::string path;                  // with the query, as sent
@@ -91,6 +98,7 @@ struct Call {
   InferOptions options;
   bool in_runtime = false;
   Deferred* deferred = nullptr;  // what the call waits for
+  Recoding* recoding = nullptr;  // of a compressed request or answer; the front's
   Reply reply;
 
   // --- connection ---
@@ -124,7 +132,8 @@ struct Call {
 inline void Call::clear() {
   protocol = Protocol::kHttp1;
   method = Method::kOther;
-  is_grpc = encoded = false;
+  is_grpc = compressed = compress_reply = false;
+  encoding = accepts = Encoding::kIdentity;
   grpc_type_known = true;
   content_length = json_bytes = -1;
   path.clear();

@@ -235,6 +235,7 @@ MessageStream* Front::acquire_stream() {
 void Front::recycle(Call* c) {
   c->request.release();
   if (c->deferred) service_->deferred().forget(c);
+  if (c->recoding) recodings_.release(std::exchange(c->recoding, nullptr));
   c->clear();
   budget_.give(kCallBytes);
   if (calls_.size() > kCallsKept && free_calls_.size() > kCallsKept / 2) {

@@ -15,6 +15,7 @@
 #include "net/message_stream.h"
 #include "net/metrics.h"
 #include "net/pool_mem.h"
+#include "net/recoding.h"
 #include "net/server.h"
 #include "net/service.h"
 #include "net/tls.h"
@@ -81,6 +82,7 @@ class Front {
   PoolMem& http2_memory() { return http2_memory_; }
   runtime::Front& runtime_front() { return *runtime_front_; }
   Service& service() { return *service_; }
+  RecodingPool& recodings() { return recodings_; }
   char* read_buffer() { return read_buffer_.get(); }
 
   TimerList handshake_timers, header_timers, body_timers, write_timers, idle_timers, linger_timers, notice_timers;
@@ -101,6 +103,7 @@ class Front {
   LocalBudget budget_;
   BlockPool blocks_;
   PoolMem http2_memory_;
+  RecodingPool recodings_;
   std::unique_ptr<Service> service_;
   std::unique_ptr<runtime::Front> runtime_front_;
   std::unique_ptr<char[]> read_buffer_;

@@ -168,8 +168,11 @@ Http1Error parse_http1_head(std::string_view head, Http1Head* out) {
           if (!parse_size(value, &out->content_length)) return bad("malformed Content-Length");
         }
         break;
+      case 15:
+        if (equal_ignoring_case(name, "accept-encoding")) out->accepts = best_encoding(value);
+        break;
       case 16:
-        if (equal_ignoring_case(name, "content-encoding")) out->encoded = !equal_ignoring_case(value, "identity");
+        if (equal_ignoring_case(name, "content-encoding")) out->encoding = out->encoding == Encoding::kIdentity ? encoding_from_name(value) : Encoding::kUnknown;
         break;
       case 17:
         if (equal_ignoring_case(name, "transfer-encoding")) {

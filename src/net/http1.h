@@ -15,7 +15,8 @@ struct Http1Head {
   bool keep_alive = true;
   bool chunked = false;
   bool expect_continue = false;
-  bool encoded = false;          // Content-Encoding other than identity
+  Encoding encoding = Encoding::kIdentity;  // Content-Encoding
+  Encoding accepts = Encoding::kIdentity;   // Accept-Encoding: what to answer with
   int64_t content_length = -1;   // -1: not given
   int64_t json_bytes = -1;       // Inference-Header-Content-Length
   uint64_t timeout_ns = 0;       // grpc-timeout

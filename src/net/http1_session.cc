@@ -141,7 +141,8 @@ bool Http1Session::take_head(std::string_view text) {
   call_->path.assign(head.target);
   call_->content_length = head.content_length;
   call_->json_bytes = head.json_bytes;
-  call_->encoded = head.encoded;
+  call_->encoding = head.encoding;
+  call_->accepts = head.accepts;
   if (head.timeout_ns) call_->request.bounds.deadline_ns = now_ns() + head.timeout_ns;
   if (Status s = admit(*call_); !s.ok()) {
     refuse(std::move(s));
@@ -210,6 +211,7 @@ void Http1Session::on_direct(size_t n) {
 void Http1Session::complete() {
   state_ = State::kServer;
   call_->request.arrival_ns = now_ns();
+  call_->compressed = call_->encoding != Encoding::kIdentity && call_->body.size();
   connection_.front().service().handle(call_);
 }
 
@@ -235,6 +237,7 @@ void Http1Session::send_reply(Call* call) {
   head << "HTTP/1.1 " << reply.http_status << " " << reason_phrase(reply.http_status);
   if (!reply.content_type.empty()) head << "\r\nContent-Type: " << reply.content_type;
   if (reply.json_bytes >= 0) head << "\r\nInference-Header-Content-Length: " << reply.json_bytes;
+  if (reply.encoding != Encoding::kIdentity) head << "\r\nContent-Encoding: " << encoding_name(reply.encoding);
   if (!reply.allow.empty()) head << "\r\nAllow: " << reply.allow;
   if (reply.retry_after) head << "\r\nRetry-After: 1";
   if (close) head << "\r\nConnection: close";

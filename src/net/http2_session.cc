@@ -193,14 +193,21 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
       }
       break;
     case 13:
-      if (name == "grpc-encoding") call->encoded = call->encoded || value != "identity";
+      if (name == "grpc-encoding") call->encoding = encoding_from_name(value);
       break;
     case 14:
       if (name == "content-length" && !parse_size(value, &call->content_length))
         call->head_error = invalid_argument("malformed content-length");
       break;
+    case 15:
+      if (name == "accept-encoding") call->accepts = best_encoding(value);
+      break;
     case 16:
-      if (name == "content-encoding") call->encoded = call->encoded || value != "identity";
+      if (name == "content-encoding")
+        call->encoding = call->encoding == Encoding::kIdentity ? encoding_from_name(value) : Encoding::kUnknown;
+      break;
+    case 20:
+      if (name == "grpc-accept-encoding") call->reply.name_encodings = true;
       break;
     case 31:
       if (name == "inference-header-content-length" && !parse_size(value, &call->json_bytes))
@@ -328,7 +335,6 @@ void Http2Session::take_grpc_data(Call* call, std::string_view bytes) {
     const unsigned char* p = call->prefix;
     call->message_bytes = size_t{p[1]} << 24 | size_t{p[2]} << 16 | size_t{p[3]} << 8 | size_t{p[4]};
     if (Status s = check_prefix(call); !s.ok()) {
-      call->reply.identity_only = s.code() == Code::kUnimplemented;
       refuse(call, std::move(s));
       return;
     }
@@ -336,7 +342,7 @@ void Http2Session::take_grpc_data(Call* call, std::string_view bytes) {
   }
   if (call->message_bytes > kAlignFrom && !call->body.size()) {
     if (bytes.empty()) return;
-    if (!make_room(call, call->message_bytes, find_raw_input(bytes, kAlignFrom))) return;
+    if (!make_room(call, call->message_bytes, call->compressed ? 0 : find_raw_input(bytes, kAlignFrom))) return;
   }
   if (bytes.size() > call->body.room()) {
     refuse(call, unimplemented("more than one message in a unary call"));
@@ -367,13 +373,18 @@ void Http2Session::request_complete(Call* call) {
     refuse(call, internal_error(call->prefix_bytes ? "the message ends early" : "a unary call without a message"));
     return;
   }
+  if (!call->is_grpc) call->compressed = call->encoding != Encoding::kIdentity && call->body.size();
   connection_.front().service().handle(call);
 }
 
-Status Http2Session::check_prefix(const Call* call) {
+Status Http2Session::check_prefix(Call* call) {
   if (!call->prefix[0]) return {};
-  if (call->encoded && call->prefix[0] == 1) return unimplemented("compressed messages are not supported; send grpc-encoding identity");
-  return internal_error("message is flagged as compressed, but no grpc-encoding was given");
+  if (call->prefix[0] != 1 || call->encoding == Encoding::kIdentity)
+    return internal_error("message is flagged as compressed, but no grpc-encoding was given");
+  // Inflated when it is complete; a client that compresses takes answers compressed alike.
+  call->compressed = call->compress_reply = true;
+  call->accepts = call->encoding;
+  return check_encoding(call);
 }
 
 // Answers a request that need not be complete.
@@ -398,19 +409,23 @@ void Http2Session::send_reply(Call* call) {
                             field("grpc-status", code_digits(reply.code))};
     size_t n = 3;
     if (!reply.message.empty()) fields[n++] = field("grpc-message", reply.message.view());
-    if (reply.identity_only) fields[n++] = field("grpc-accept-encoding", "identity");
+    if (reply.name_encodings) fields[n++] = field("grpc-accept-encoding", kGrpcEncodings);
     result = nghttp2_submit_response(session_, call->stream, fields, n, nullptr);
   } else if (call->is_grpc) {
-    const nghttp2_nv fields[2] = {field(":status", "200"), field("content-type", "application/grpc")};
-    result = nghttp2_submit_response(session_, call->stream, fields, 2, &body);
+    nghttp2_nv fields[4] = {field(":status", "200"), field("content-type", "application/grpc")};
+    size_t n = 2;
+    if (reply.encoding != Encoding::kIdentity) fields[n++] = field("grpc-encoding", encoding_name(reply.encoding));
+    if (reply.name_encodings) fields[n++] = field("grpc-accept-encoding", kGrpcEncodings);
+    result = nghttp2_submit_response(session_, call->stream, fields, n, &body);
   } else {
     char status[24], length[24], json[24];
     auto digits = [](char* at, int64_t v) { return std::string_view(at, static_cast<size_t>(std::to_chars(at, at + 24, v).ptr - at)); };
-    nghttp2_nv fields[6] = {copied_field(":status", digits(status, reply.http_status)),
+    nghttp2_nv fields[7] = {copied_field(":status", digits(status, reply.http_status)),
                             copied_field("content-length", digits(length, static_cast<int64_t>(reply.body_bytes)))};
     size_t n = 2;
     if (!reply.content_type.empty()) fields[n++] = field("content-type", reply.content_type);
     if (reply.json_bytes >= 0) fields[n++] = copied_field("inference-header-content-length", digits(json, reply.json_bytes));
+    if (reply.encoding != Encoding::kIdentity) fields[n++] = field("content-encoding", encoding_name(reply.encoding));
     if (!reply.allow.empty()) fields[n++] = field("allow", reply.allow);
     if (reply.retry_after) fields[n++] = field("retry-after", "1");
     const bool has_body = reply.body_bytes && call->method != Method::kHead;
@@ -522,8 +537,13 @@ void Http2Session::open_stream(Call* call, const StreamMethod& method) {
   body.source.ptr = call;
   body.read_callback = [](nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,
                           void*) -> ssize_t { return static_cast<Call*>(source->ptr)->messages->read(length, flags); };
-  const nghttp2_nv fields[2] = {field(":status", "200"), field("content-type", "application/grpc")};
-  if (nghttp2_submit_response(session_, call->stream, fields, 2, &body) != 0)
+  nghttp2_nv fields[4] = {field(":status", "200"), field("content-type", "application/grpc")};
+  size_t n = 2;
+  // Answers are compressed one by one, where their messages were.
+  if (call->encoding == Encoding::kGzip || call->encoding == Encoding::kDeflate)
+    fields[n++] = field("grpc-encoding", encoding_name(call->encoding));
+  if (call->reply.name_encodings) fields[n++] = field("grpc-accept-encoding", kGrpcEncodings);
+  if (nghttp2_submit_response(session_, call->stream, fields, n, &body) != 0)
     nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_INTERNAL_ERROR);
 }
 

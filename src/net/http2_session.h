@@ -26,7 +26,7 @@ class Http2Session final : public Session {
   static constexpr size_t kAlignFrom = 4096;  // raw tensors from this size are placed aligned
   Connection& connection() { return connection_; }
   // Whether the message whose prefix `call` holds can be served.
-  static Status check_prefix(const Call* call);
+  static Status check_prefix(Call* call);
   // Room for a message, and windows to match.
   Status reserve(Call* call, size_t bytes, size_t aligned_at, bool* too_large);
   // Appends up to `length` more bytes of call.reply; how many.
@@ -61,7 +61,6 @@ class Http2Session final : public Session {
   void grow_windows(Call* call, size_t bytes);
   void request_complete(Call* call);
   void refuse(Call* call, Status status, int http_status = 0);
-  void refuse_encoding(Call* call);
   void finish(Call* call);  // no more to send or receive on its stream
   bool flooded();
   void final_goaway();

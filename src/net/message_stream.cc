@@ -102,7 +102,7 @@ bool MessageStream::make_room(std::string_view bytes) {
   // A large message is placed by where its tensor lies, which its first bytes tell.
   if (call->message_bytes > Http2Session::kAlignFrom && bytes.empty()) return false;
   bool too_large = false;
-  const size_t aligned_at = call->message_bytes > Http2Session::kAlignFrom ? find_raw_input(bytes, Http2Session::kAlignFrom) : 0;
+  const size_t aligned_at = call->message_bytes > Http2Session::kAlignFrom && !call->compressed ? find_raw_input(bytes, Http2Session::kAlignFrom) : 0;
   Status s = session_->reserve(call, call->message_bytes, aligned_at, &too_large);
   if (s.ok()) {
     room_ = true;
@@ -120,7 +120,7 @@ void MessageStream::complete() {
   call->request_complete = true;
   call->request.arrival_ns = front_.loop().now();
   push(call);
-  method_->handle(front_.service(), call);
+  front_.service().handle(call);
 }
 
 void MessageStream::hold(std::string_view bytes) {
@@ -264,7 +264,7 @@ void MessageStream::adopt(Call* call) {
   call->protocol = Protocol::kGrpc;
   call->is_grpc = true;
   call->method = Method::kPost;
-  call->encoded = head_->encoded;
+  call->encoding = head_->encoding;
   call->service = head_->service;
   call->transport = this;
   call->peer = head_->peer;

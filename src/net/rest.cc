@@ -111,7 +111,7 @@ void model_ready(Service& service, Call* call) {
 }
 
 void model_infer(Service& service, Call* call) {
-  if (call->encoded) return service.fail(call, unimplemented("content-encoding is not supported; send the body as it is"), 415);
+  call->compress_reply = true;
   CopyCount copies;
   if (Status s = read_rest_infer(call, &copies); !s.ok()) return service.fail(call, std::move(s));
   service.count_copies(copies);

@@ -6,6 +6,7 @@
 #include "net/front.h"
 #include "net/grpc.h"
 #include "net/message_stream.h"
+#include "net/recoding.h"
 
 namespace verge::net {
 
@@ -14,10 +15,17 @@ Service::Service(Front& front) : front_(front), deferred_(front, *this) {}
 runtime::Runtime& Service::runtime() { return front_.shared().runtime; }
 
 void Service::handle(Call* call) {
-  if (call->is_grpc)
-    handle_grpc(*this, call);
+  if (call->compressed) return inflate_body(*this, call, &Service::dispatch);
+  dispatch(*this, call);
+}
+
+void Service::dispatch(Service& service, Call* call) {
+  if (call->part_of)
+    call->part_of->method().handle(service, call);
+  else if (call->is_grpc)
+    handle_grpc(service, call);
   else
-    handle_rest(*this, call);
+    handle_rest(service, call);
 }
 
 void Service::fail(Call* call, Status status, int http_status) {
@@ -114,7 +122,12 @@ Status Service::shape_outputs(Call* call) {
 
 void Service::answer(Call* call) {
   call->reply.seal();
-  record(*call);
+  if (call->compress_reply && deflates(*call)) return deflate_reply(*this, call, &Service::send);
+  send(*this, call);
+}
+
+void Service::send(Service& service, Call* call) {
+  service.record(*call);
   call->transport->send_reply(call);
 }
 

@@ -39,6 +39,8 @@ class Service {
 
  private:
   static void done(runtime::Request* request);
+  static void dispatch(Service& service, Call* call);
+  static void send(Service& service, Call* call);
   // What the request asked of single outputs beside their values.
   Status shape_outputs(Call* call);
   void fail_message(Call* call, Status status);

@@ -98,7 +98,7 @@ TEST_F(ServerTest, RestErrors) {
   EXPECT_THAT(get("/v2/models/%ff/ready"), StartsWith("HTTP/1.1 400 "));
   EXPECT_THAT(ask(closing_post("/v2/health/live", "x")), AllOf(StartsWith("HTTP/1.1 405 "), HasSubstr("\r\nAllow: GET, HEAD\r\n")));
   EXPECT_THAT(ask(closing_post("/v2/models/broken/infer", request_)), AllOf(StartsWith("HTTP/1.1 500 "), HasSubstr("it is 100% broken")));
-  EXPECT_THAT(ask(post(kInfer, request_, "Connection: close\r\nContent-Encoding: gzip\r\n")), StartsWith("HTTP/1.1 415 "));
+  EXPECT_THAT(ask(post(kInfer, request_, "Connection: close\r\nContent-Encoding: br\r\n")), StartsWith("HTTP/1.1 415 "));
 }
 
 TEST_F(ServerTest, RestInferRefusesWhatIsMalformed) {
@@ -311,9 +311,11 @@ TEST_F(ServerTest, GrpcErrorsAreTrailersOnly) {
   expect(client.start(path, grpc, std::string("\1\0\0\0\1x", 6)), "13", "compressed");
   auto gzip = grpc;
   gzip.emplace_back("grpc-encoding", "gzip");
+  expect(client.start(path, gzip, std::string("\1\0\0\0\1x", 6)), "3", "ends early");
+  gzip.back().second = "snappy";
   const int32_t id = client.start(path, gzip, std::string("\1\0\0\0\1x", 6));
   expect(id, "12", "identity");
-  EXPECT_EQ(client.answer(id).headers["grpc-accept-encoding"], "identity");
+  EXPECT_EQ(client.answer(id).headers["grpc-accept-encoding"], "identity,deflate,gzip");
   expect(client.start(path, grpc, ""), "13", "without a message");
   expect(client.start(path, grpc, std::string("\0\0\0\0\5ab", 7)), "13", "ends early");
   expect(client.start(path, grpc, std::string("\0\0", 2)), "13", "ends early");

@@ -212,10 +212,6 @@ def test_health_service(echo_server):
         with pytest.raises(grpc.RpcError) as raised:
             other(b"")
         assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED and "ModelConfiguration" in raised.value.details()
-        gzip = channel.unary_unary("/inference.GRPCInferenceService/ServerLive", request_serializer=bytes, response_deserializer=bytes)
-        with pytest.raises(grpc.RpcError) as raised:
-            gzip(b"x" * 1000, compression=grpc.Compression.Gzip)
-        assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="skipped: no curl")
