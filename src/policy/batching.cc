@@ -11,6 +11,9 @@ namespace {
 constexpr uint32_t kFirstRuns = 4;      // of a size, before it counts as known
 constexpr uint64_t kLookAgain = 512;    // decisions
 constexpr uint64_t kLongestHoldNs = 2'000'000;
+constexpr uint64_t kLongestRunNs = 4'000'000;
+constexpr uint64_t kLongestRun = 8;     // runs of one sample
+constexpr double kKeepsUp = 0.85;
 
 int index_of(int64_t rows) {
   if (rows < 1 || rows > BatchCurve::kMostRows || !std::has_single_bit(static_cast<uint64_t>(rows))) return -1;
@@ -74,19 +77,33 @@ uint32_t BatchCurve::seen(int64_t rows) const {
   return i < 0 ? 0 : points_[static_cast<size_t>(i)].n;
 }
 
-int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, uint64_t turn) {
+void Demand::add(uint64_t now_ns, uint64_t cost_ns) {
+  const double gone = static_cast<double>(now_ns - std::min(last_ns_, now_ns)) / kWindowNs;
+  work_ns_ = gone < 1 ? work_ns_ * (1 - gone) : 0;
+  // A burst is no lasting demand: what one window holds at most ten times over is enough to know.
+  work_ns_ = std::min(work_ns_ + static_cast<double>(cost_ns), 10 * kWindowNs);
+  last_ns_ = now_ns;
+}
+
+int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, double demand, uint64_t turn) {
   const int64_t limit = std::min({waiting, most, BatchCurve::kMostRows});
-  if (limit <= 1) return 1;
+  const uint64_t one = curve.predict(1);
+  if (limit <= 1 || one == 0) return 1;
+  const uint64_t longest = std::max(kLongestRunNs, kLongestRun * one);
+  const bool keeps_up = demand < kKeepsUp;
+  const auto cost = [&](int64_t rows) {
+    const double run = static_cast<double>(curve.predict(rows)), parts = static_cast<double>(waiting) / static_cast<double>(rows);
+    return keeps_up ? run * (parts + 1) / 2 : run / static_cast<double>(rows);
+  };
+  const double worth = keeps_up ? 1 : 0.95;
   int64_t best = 1;
-  double best_cost = static_cast<double>(curve.predict(1));
-  if (best_cost == 0) return 1;
-  for (int64_t rows = 2; rows <= limit; rows *= 2) {
+  double best_cost = cost(1);
+  for (int64_t rows = 2; rows <= limit && curve.predict(rows) <= longest; rows *= 2) {
     // Sizes grow one step at a time: each is tried only once the one below it is known.
     if (curve.seen(rows) < kFirstRuns) return rows;
-    const double cost = static_cast<double>(curve.predict(rows)) / static_cast<double>(rows);
-    if (cost < 0.97 * best_cost) {
+    if (const double c = cost(rows); c < worth * best_cost) {
       best = rows;
-      best_cost = cost;
+      best_cost = c;
     }
   }
   if (turn % kLookAgain == 0) {

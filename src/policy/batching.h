@@ -34,9 +34,24 @@ class BatchCurve {
   uint64_t deviation_ = 0;
 };
 
-// The size of the next run out of `waiting` samples, at most `most`: the power of two with the least time a sample. A smaller one is preferred
-// unless a larger one saves 3 %. Sizes hardly seen are tried; `turn` counts decisions, and now and then another size is looked at again.
-int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, uint64_t turn);
+// What share of a lane's time arriving work would take if all of it ran one by one: 1 and more means that the lane cannot keep up without sharing runs.
+// Forgets with a time constant of 50 ms.
+class Demand {
+ public:
+  void add(uint64_t now_ns, uint64_t cost_ns);
+  double share() const { return work_ns_ / kWindowNs; }
+
+ private:
+  static constexpr double kWindowNs = 50e6;
+  uint64_t last_ns_ = 0;
+  double work_ns_ = 0;
+};
+
+// The size of the next run out of `waiting` samples, at most `most`, a power of two. While the lane keeps up (`demand` below 0.85), the one with the
+// least mean time until those who wait are answered: with k = waiting / size runs that is run(size) (k + 1) / 2. Else the one with the least time a
+// sample, where a larger one must save 5 %. A run takes at most 4 ms, or eight times that of one sample. Sizes hardly seen are tried;
+// `turn` counts decisions, and now and then another size is looked at again.
+int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, double demand, uint64_t turn);
 
 // How long a lane should stay idle for one more sample to join `rows` waiting ones, in ns; 0: not at all. Waiting is bought only where samples
 // come faster than a lane could serve them one by one (mean gap `gap_ns` < the time of a run of one) and joining saves at least twice the

@@ -33,6 +33,7 @@ void LaneQueue::push(Run* run, uint64_t now) {
   // What the engine needs for a sample where samples go together.
   const int64_t rows = std::min(run->resident->max_rows, policy::BatchCurve::kMostRows);
   const uint64_t cost = std::max<uint64_t>(g.curve.predict(rows) / static_cast<uint64_t>(std::max<int64_t>(rows, 1)), 1) * static_cast<uint64_t>(run->batch);
+  demand_.add(now, g.curve.predict(1) * static_cast<uint64_t>(run->batch));
   run->place = order_.enter(run->priority, run->tenant, run->flow, cost);
   g.heap.push_back({run->place, pushed_++, run});
   std::push_heap(g.heap.begin(), g.heap.end(), later);
@@ -99,7 +100,7 @@ uint64_t LaneQueue::hold(LaneGroup& g, uint64_t now) const {
 void LaneQueue::fill(LaneGroup& g, uint64_t now, std::vector<Run*>& batch, Fifo<Run>& ended) {
   const Run* leader = g.heap.front().run;
   const int64_t most = leader->joins ? leader->resident->max_rows : 1;
-  const int64_t wanted = std::max(policy::choose_rows(g.curve, g.rows_waiting, most, ++g.decisions), leader->batch);
+  const int64_t wanted = std::max(policy::choose_rows(g.curve, g.rows_waiting, most, demand_.share(), ++g.decisions), leader->batch);
   int64_t rows = 0;
   uint64_t earliest = UINT64_MAX;
   const uint64_t key = leader->shape_key;

@@ -66,6 +66,7 @@ class LaneQueue {
 
   LanePlaces& places_;
   policy::FairOrder order_;
+  policy::Demand demand_;
   std::vector<LaneGroup*> active_;  // groups with entries
   size_t size_ = 0;
   uint64_t pushed_ = 0;

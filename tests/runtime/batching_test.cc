@@ -38,19 +38,45 @@ TEST(BatchCurve, StartsFromTheProfileLearnsAndBoundsOutliers) {
   EXPECT_LE(c.predict(8), 420'000u);
 }
 
+TEST(Demand, IsTheShareOfTimeThatArrivalsNeedAndForgets) {
+  policy::Demand d;
+  for (uint64_t t = 1'000'000; t < 500'000'000; t += 1'000'000) d.add(t, 700'000);
+  EXPECT_NEAR(d.share(), 0.7, 0.05);
+  d.add(1'000'000'000, 0);
+  EXPECT_EQ(d.share(), 0);
+  for (int i = 0; i < 1000; ++i) d.add(1'000'000'000, 1'000'000'000);
+  EXPECT_EQ(d.share(), 10);
+}
+
+// Below its capacity a lane answers those who wait as soon as it can.
+TEST(ChooseRows, WhileTheLaneKeepsUpOnlyRunsThatShortenTheWaitAreShared) {
+  const BatchCurve flat = curve_of({100, 101, 102, 103, 104, 105, 106}), quarter_off = curve_of({100, 180, 300, 600, 1200, 2400, 4800});
+  EXPECT_EQ(policy::choose_rows(flat, 64, 64, 0.5, 1), 64);
+  EXPECT_EQ(policy::choose_rows(quarter_off, 4, 64, 0.5, 1), 1);
+  EXPECT_EQ(policy::choose_rows(quarter_off, 4, 64, 1.1, 1), 4);
+}
+
+TEST(ChooseRows, ARunDoesNotTakeTooLong) {
+  BatchCurve steep;
+  for (const auto& [rows, us] : {std::pair{1, 1000}, {2, 1600}, {4, 2800}, {8, 5000}, {16, 9000}, {32, 16000}, {64, 30000}}) {
+    for (int i = 0; i < 8; ++i) steep.learn(rows, static_cast<uint64_t>(us) * 1000);
+  }
+  EXPECT_EQ(policy::choose_rows(steep, 64, 64, 2, 1), 8);
+}
+
 TEST(ChooseRows, TakesTheSizeWithTheLeastTimeASample) {
   const BatchCurve flat = curve_of({100, 101, 102, 103, 104, 105, 106}), linear = curve_of({100, 200, 400, 800, 1600, 3200, 6400}),
                    bent = curve_of({100, 120, 180, 400, 900, 2000, 4500});
-  EXPECT_EQ(policy::choose_rows(flat, 64, 64, 1), 64);
-  EXPECT_EQ(policy::choose_rows(flat, 5, 64, 1), 4);   // what waits goes, in sizes that engines have seen
-  EXPECT_EQ(policy::choose_rows(flat, 64, 8, 1), 8);   // the artifact's limit
-  EXPECT_EQ(policy::choose_rows(linear, 64, 64, 1), 1);  // nothing to gain: nobody waits for others
-  EXPECT_EQ(policy::choose_rows(bent, 64, 64, 1), 4);
-  EXPECT_EQ(policy::choose_rows(flat, 1, 64, 1), 1);
-  EXPECT_EQ(policy::choose_rows(BatchCurve(), 64, 64, 1), 1);  // nothing is known of a run yet
+  EXPECT_EQ(policy::choose_rows(flat, 64, 64, 1.0, 1), 64);
+  EXPECT_EQ(policy::choose_rows(flat, 5, 64, 1.0, 1), 4);   // what waits goes, in sizes that engines have seen
+  EXPECT_EQ(policy::choose_rows(flat, 64, 8, 1.0, 1), 8);   // the artifact's limit
+  EXPECT_EQ(policy::choose_rows(linear, 64, 64, 1.0, 1), 1);  // nothing to gain: nobody waits for others
+  EXPECT_EQ(policy::choose_rows(bent, 64, 64, 1.0, 1), 4);
+  EXPECT_EQ(policy::choose_rows(flat, 1, 64, 1.0, 1), 1);
+  EXPECT_EQ(policy::choose_rows(BatchCurve(), 64, 64, 1.0, 1), 1);  // nothing is known of a run yet
   BatchCurve young;
   young.seed(1, 100'000);
-  EXPECT_EQ(policy::choose_rows(young, 64, 64, 1), 2);  // sizes are tried one step at a time
+  EXPECT_EQ(policy::choose_rows(young, 64, 64, 1.0, 1), 2);  // sizes are tried one step at a time
 }
 
 TEST(Hold, WaitingIsBoughtOnlyWhereItPaysAndDeadlinesAllow) {
