@@ -88,13 +88,17 @@ LaneGroup* LaneQueue::first_group(uint64_t now, uint64_t* wait_until) {
 }
 
 uint64_t LaneQueue::hold(LaneGroup& g, uint64_t now) const {
+  const int64_t most = g.heap.front().run->resident->max_rows;
+  // Seldom worth it: only then are the deadlines looked at.
+  const uint64_t ns = policy::hold_ns(g.curve, g.rows_waiting, most, g.gap_ns, UINT64_MAX);
+  if (ns == 0) return 0;
   uint64_t slack = UINT64_MAX;
   for (const LaneGroup::Entry& e : g.heap) {
     if (e.run->due_ns == 0) continue;
     const uint64_t needed = now + g.curve.predict(g.rows_waiting + 1) + 2 * g.curve.deviation();
     slack = std::min(slack, e.run->due_ns > needed ? e.run->due_ns - needed : 0);
   }
-  return policy::hold_ns(g.curve, g.rows_waiting, g.heap.front().run->resident->max_rows, g.gap_ns, slack);
+  return ns < slack ? ns : 0;
 }
 
 void LaneQueue::fill(LaneGroup& g, uint64_t now, std::vector<Run*>& batch, Fifo<Run>& ended) {
