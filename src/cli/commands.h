@@ -10,6 +10,7 @@ int engines_command(bool json);
 int doctor_command(bool json);
 int models_command(const std::string& path, bool json);
 int version_command(bool json);
+int token_command(bool json);
 int schema_command(const std::string& what);  // "model", "config", "transforms"
 
 }  // namespace verge::cli

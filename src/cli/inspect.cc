@@ -1,4 +1,5 @@
 // engines, doctor, models, version, schema: what is installed and what a zoo holds.
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -164,6 +165,22 @@ int version_command(bool json) {
     std::fputs(print_json({{"version", kVersion}, {"engine_abi", VERGE_ENGINE_ABI_MAJOR}, {"package_format", Manifest::kFormat}}).c_str(), stdout);
   else
     std::printf("verge %s (engine ABI %u, package format %d)\n", std::string(kVersion).c_str(), VERGE_ENGINE_ABI_MAJOR, Manifest::kFormat);
+  return kExitOk;
+}
+
+int token_command(bool json) {
+  // 256 bits in letters that need no escaping anywhere.
+  static constexpr char kLetters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  unsigned char random[43];
+  if (getrandom(random, sizeof random, 0) != static_cast<ssize_t>(sizeof random)) return fail(unavailable("the system gives no random bytes"), kExitEnvironment);
+  std::string token;
+  for (const unsigned char c : random) token += kLetters[c % 64];
+  const std::string hash = os::sha256_hex(token);
+  if (json)
+    std::fputs(print_json({{"token", token}, {"sha256", hash}}).c_str(), stdout);
+  else
+    std::printf("%s\n\nThe client sends it as `authorization: Bearer TOKEN`. The server's configuration holds its digest only:\n\nauth:\n  tokens:\n    - {sha256: %s, rights: [infer]}\n",
+                token.c_str(), hash.c_str());
   return kExitOk;
 }
 

@@ -159,6 +159,7 @@ int run(int argc, char** argv) {
   plain("schema", "Print the JSON Schema of model.yaml or the configuration, or the table of transforms", [&] { return schema_command(what); })
       ->add_option("what", what, "model, config or transforms")
       ->check(CLI::IsMember({"model", "config", "transforms"}));
+  plain("token", "Make a bearer token for clients, and its digest for the configuration", [&] { return token_command(json); });
   plain("version", "Print versions", [&] { return version_command(json); });
 
   try {

@@ -2,7 +2,10 @@
 
 #include <string>
 
+#include "net/front.h"
 #include "net/peer.h"
+#include "net/rest_reply.h"
+#include "net/wire.h"
 
 namespace verge::net {
 namespace {
@@ -82,6 +85,34 @@ bool serves(Role role, Need need) {
   return false;
 }
 
+// Any of them.
+uint8_t rights_of(Need need) {
+  switch (need) {
+    case Need::kHealth: return kRightInfer | kRightManage | kRightMetrics;
+    case Need::kMetadata: return kRightInfer | kRightManage;
+    case Need::kInfer: return kRightInfer;
+    case Need::kStatistics: return kRightManage | kRightMetrics;
+    case Need::kManage: return kRightManage;
+    case Need::kMetrics: return kRightMetrics;
+  }
+  return 0;
+}
+
+Status denied(const Call& call, std::string why) {
+  call.service->front().metrics().count_shed(Shed::kForbidden);
+  return {Code::kPermissionDenied, std::move(why)};
+}
+
+// The text field of a message that names the model; empty where there is none.
+std::string_view text_field(std::string_view message, uint32_t number) {
+  std::string_view out;
+  wire::Reader reader(message);
+  wire::Field f;
+  while (reader.next(&f))
+    if (f.number == number && f.type == wire::kBytes) out = f.bytes;
+  return out;
+}
+
 }  // namespace
 
 Need need_of(const Call& call) {
@@ -94,8 +125,43 @@ Status admit(const Call& call) {
   if (!peer.checked) return {};
   const Need need = need_of(call);
   if (!serves(peer.role, need))
-    return {Code::kPermissionDenied, "this is not served on the server's " + std::string(role_name(peer.role)) + " listener"};
+    return denied(call, "this is not served on the server's " + std::string(role_name(peer.role)) + " listener");
+  const AuthOptions& auth = call.service->front().options().auth;
+  if (!auth.enabled || (need == Need::kHealth && auth.open_health)) return {};
+  if (!call.token) {
+    call.service->front().metrics().count_shed(Shed::kUnauthenticated);
+    return {Code::kUnauthenticated, call.has_authorization ? "the bearer token is not known here" : "a bearer token is needed: authorization: Bearer TOKEN"};
+  }
+  if (!(call.token->rights & rights_of(need))) return denied(call, "the token has no right to this");
   return {};
+}
+
+Status admit_model(const Call& call, std::string_view model) {
+  if (call.token->may_use(model)) return {};
+  return denied(call, "the token is not for model '" + std::string(model.substr(0, 128)) + "'");
+}
+
+Status admit_named_model(const Call& call) {
+  const Need need = need_of(call);
+  if (need == Need::kHealth || need == Need::kMetrics) return {};
+  std::string_view model;
+  std::string decoded;
+  const std::string_view path = path_of(call);
+  if (call.is_grpc) {
+    if (need == Need::kInfer) return {};
+    if (!path.starts_with(kInference) || path.ends_with("/ServerMetadata")) return {};
+    // model_name = 2 of RepositoryModelLoad, RepositoryModelUnload and TraceSetting, name = 1 of the others.
+    model = text_field(call.body.text(), need == Need::kManage ? 2 : 1);
+  } else {
+    if (path == "/v2" || path == "/v2/") return {};
+    for (const std::string_view start : {std::string_view("/v2/models/"), std::string_view("/v2/repository/models/")})
+      if (path.starts_with(start)) model = path.substr(start.size(), path.find('/', start.size()) - start.size());
+    if (path == "/v2/models/stats") model = {};
+    if (!percent_decode(model, &decoded)) return invalid_argument("malformed percent-encoding in the path");
+    model = decoded;
+  }
+  if (model.empty()) return denied(call, "the token is for single models; this is about all");
+  return admit_model(call, model);
 }
 
 }  // namespace verge::net

@@ -1,4 +1,4 @@
-// Who may do what: what a request needs, and whether its listener serves that.
+// Who may do what: what a request needs, whether its listener serves that, and whether its token allows it.
 #pragma once
 
 #include <cstdint>
@@ -22,5 +22,10 @@ Need need_of(const Call& call);
 
 // Called when the head of a request is there, so that nothing of a refused one is received. Ok for peers that need no check.
 Status admit(const Call& call);
+
+// For calls with a token of single models. admit_model: of one that is named. admit_named_model: of the complete request, by its path or
+// message; what names no model is more than such a token may see. The model of an inference over gRPC is known later.
+Status admit_model(const Call& call, std::string_view model);
+Status admit_named_model(const Call& call);
 
 }  // namespace verge::net

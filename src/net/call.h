@@ -21,6 +21,7 @@ struct Recoding;
 class Service;
 struct Call;
 struct Peer;
+struct Token;
 
 // Where an answer goes: an HTTP/1.1 connection or an HTTP/2 session.
 class Transport {
@@ -48,6 +49,7 @@ struct Reply {
   bool retry_after = false;
   bool name_encodings = false;     // gRPC: say which encodings are accepted
   Encoding encoding = Encoding::kIdentity;
+  bool authenticate = false;       // REST: say that a bearer token is wanted
 
   void clear() {
     http_status = 200;
@@ -58,7 +60,7 @@ struct Reply {
     body_bytes = 0;
     content_type = allow = {};
     json_bytes = -1;
-    retry_after = name_encodings = false;
+    authenticate = retry_after = name_encodings = false;
     encoding = Encoding::kIdentity;
   }
   // Called when text and segments are complete.
@@ -105,6 +107,8 @@ struct Call {
   Service* service = nullptr;
   Transport* transport = nullptr;  // nullptr: the client has gone
   const Peer* peer = nullptr;      // of the connection, while there is a transport
+  const Token* token = nullptr;    // that of the Authorization header, if it is known
+  bool has_authorization = false;
   size_t pool_index = 0;           // the front's; survives clear()
   int32_t stream = 0;
   Call* prev = nullptr;  // calls of one transport
@@ -162,6 +166,8 @@ inline void Call::clear() {
   service = nullptr;
   transport = nullptr;
   peer = nullptr;
+  token = nullptr;
+  has_authorization = false;
   stream = 0;
   prev = next = nullptr;
   prefix_bytes = 0;

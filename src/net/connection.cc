@@ -49,6 +49,27 @@ void Connection::introduce(Call* call, Transport* transport) {
   call->request.flow = peer_.number;
 }
 
+void Connection::take_authorization(Call* call, std::string_view value) {
+  const AuthOptions& auth = front_.options().auth;
+  if (!auth.enabled) return;
+  if (std::exchange(call->has_authorization, true)) {
+    call->head_error = invalid_argument("more than one Authorization header");
+    return;
+  }
+  call->token = tokens_.look_up(auth, value);
+  if (call->token) call->request.tenant = call->token->tenant;
+}
+
+void Connection::take_tenant(Call* call, std::string_view name) {
+  if (front_.options().auth.enabled) return;  // the token tells
+  const auto& tenants = front_.options().tenants;
+  const auto at = std::find(tenants.begin(), tenants.end(), name);
+  if (at != tenants.end())
+    call->request.tenant = static_cast<uint32_t>(at - tenants.begin());
+  else
+    call->head_error = invalid_argument("verge-tenant names no tenant of this server");
+}
+
 void Connection::touch() { front_.mark_dirty(this); }
 
 void Connection::on_event(uint32_t events) {

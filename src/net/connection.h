@@ -6,6 +6,7 @@
 #include <span>
 #include <string_view>
 
+#include "net/auth.h"
 #include "net/call.h"
 #include "net/loop.h"
 #include "net/peer.h"
@@ -64,6 +65,9 @@ class Connection final : public EventHandler, public Timer {
   const Peer& peer() const { return peer_; }
   // A call that begins on this connection.
   void introduce(Call* call, Transport* transport);
+  // Headers of a call that say who asks.
+  void take_authorization(Call* call, std::string_view value);
+  void take_tenant(Call* call, std::string_view name);
   WriteQueue& queue() { return queue_; }
   // Closes when everything queued is written; whatever the peer still sends is read and dropped for a moment, so that it sees the answer.
   void close_when_written() { closing_ = true; }
@@ -94,6 +98,7 @@ class Connection final : public EventHandler, public Timer {
   int fd_;
   const Peer peer_;
   const std::unique_ptr<TlsStream> tls_;
+  TokenCache tokens_;
   WriteQueue queue_;
   std::unique_ptr<Session> session_;  // nullptr while the first bytes do not tell
   char first_[24];

@@ -160,6 +160,14 @@ Http1Error parse_http1_head(std::string_view head, Http1Head* out) {
         if (equal_ignoring_case(name, "grpc-timeout")) {
           out->timeout_ns = parse_grpc_timeout(value);
           if (!out->timeout_ns) return bad("malformed grpc-timeout");
+        } else if (equal_ignoring_case(name, "verge-tenant")) {
+          out->tenant = value;
+        }
+        break;
+      case 13:
+        if (equal_ignoring_case(name, "authorization")) {
+          if (!out->authorization.empty()) return bad("more than one Authorization");
+          out->authorization = value;
         }
         break;
       case 14:

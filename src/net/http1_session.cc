@@ -144,7 +144,9 @@ bool Http1Session::take_head(std::string_view text) {
   call_->encoding = head.encoding;
   call_->accepts = head.accepts;
   if (head.timeout_ns) call_->request.bounds.deadline_ns = now_ns() + head.timeout_ns;
-  if (Status s = admit(*call_); !s.ok()) {
+  if (!head.authorization.empty()) connection_.take_authorization(call_, head.authorization);
+  if (!head.tenant.empty()) connection_.take_tenant(call_, head.tenant);
+  if (Status s = call_->head_error.ok() ? admit(*call_) : std::move(call_->head_error); !s.ok()) {
     refuse(std::move(s));
     return false;
   }
@@ -239,6 +241,7 @@ void Http1Session::send_reply(Call* call) {
   if (reply.json_bytes >= 0) head << "\r\nInference-Header-Content-Length: " << reply.json_bytes;
   if (reply.encoding != Encoding::kIdentity) head << "\r\nContent-Encoding: " << encoding_name(reply.encoding);
   if (!reply.allow.empty()) head << "\r\nAllow: " << reply.allow;
+  if (reply.authenticate) head << "\r\nWWW-Authenticate: Bearer realm=\"verge\"";
   if (reply.retry_after) head << "\r\nRetry-After: 1";
   if (close) head << "\r\nConnection: close";
   head << "\r\nContent-Length: " << static_cast<int64_t>(reply.body_bytes) << "\r\n\r\n";

@@ -190,10 +190,13 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
           call->request.bounds.deadline_ns = connection_.front().loop().now() + timeout;
         else
           call->head_error = invalid_argument("grpc-timeout '" + std::string(value.substr(0, 32)) + "' is none");
+      } else if (name == "verge-tenant") {
+        connection_.take_tenant(call, value);
       }
       break;
     case 13:
       if (name == "grpc-encoding") call->encoding = encoding_from_name(value);
+      if (name == "authorization") connection_.take_authorization(call, value);
       break;
     case 14:
       if (name == "content-length" && !parse_size(value, &call->content_length))
@@ -420,13 +423,14 @@ void Http2Session::send_reply(Call* call) {
   } else {
     char status[24], length[24], json[24];
     auto digits = [](char* at, int64_t v) { return std::string_view(at, static_cast<size_t>(std::to_chars(at, at + 24, v).ptr - at)); };
-    nghttp2_nv fields[7] = {copied_field(":status", digits(status, reply.http_status)),
+    nghttp2_nv fields[8] = {copied_field(":status", digits(status, reply.http_status)),
                             copied_field("content-length", digits(length, static_cast<int64_t>(reply.body_bytes)))};
     size_t n = 2;
     if (!reply.content_type.empty()) fields[n++] = field("content-type", reply.content_type);
     if (reply.json_bytes >= 0) fields[n++] = copied_field("inference-header-content-length", digits(json, reply.json_bytes));
     if (reply.encoding != Encoding::kIdentity) fields[n++] = field("content-encoding", encoding_name(reply.encoding));
     if (!reply.allow.empty()) fields[n++] = field("allow", reply.allow);
+    if (reply.authenticate) fields[n++] = field("www-authenticate", "Bearer realm=\"verge\"");
     if (reply.retry_after) fields[n++] = field("retry-after", "1");
     const bool has_body = reply.body_bytes && call->method != Method::kHead;
     result = nghttp2_submit_response(session_, call->stream, fields, n, has_body ? &body : nullptr);

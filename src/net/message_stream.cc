@@ -268,6 +268,7 @@ void MessageStream::adopt(Call* call) {
   call->service = head_->service;
   call->transport = this;
   call->peer = head_->peer;
+  call->token = head_->token;
   call->stream = head_->stream;
   call->part_of = this;
   call->request.bounds.deadline_ns = head_->request.bounds.deadline_ns;

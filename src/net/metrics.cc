@@ -32,6 +32,8 @@ std::string_view shed_name(Shed reason) {
     case Shed::kStreams: return "requests_in_progress";
     case Shed::kMessageSize: return "message_size";
     case Shed::kReceiveBudget: return "receive_budget";
+    case Shed::kUnauthenticated: return "unauthenticated";
+    case Shed::kForbidden: return "forbidden";
     case Shed::kHandshakes: return "handshakes";
     case Shed::kHandshakeTimeout: return "handshake_timeout";
     case Shed::kHandshakeFailed: return "handshake_failed";

@@ -31,6 +31,8 @@ enum class Shed : uint8_t {
   kStreams,          // limit of requests in progress
   kMessageSize,      // a message larger than allowed
   kReceiveBudget,    // no receive memory left
+  kUnauthenticated,  // no token, or none that is known
+  kForbidden,        // not served by this listener, or not allowed to this token
   kHandshakes,       // a TLS handshake gave way to a younger one
   kHandshakeTimeout, // TLS handshake not complete in time
   kHandshakeFailed,  // no common version, protocol or acceptable certificate, or no TLS at all

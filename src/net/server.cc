@@ -26,6 +26,9 @@ Status check(const ServerOptions& o) {
   for (const ListenOptions& l : o.listeners)
     if (l.tls && (o.tls.certificate.empty() || o.tls.key.empty())) return bad("tls.certificate and tls.key must be given: a listener has TLS");
   if (o.tls.clients != ClientCertificates::kNone && o.tls.client_ca.empty()) return bad("tls.client_ca must say whose client certificates are accepted");
+  if (o.tenants.empty() || o.tenants.size() > runtime::kMostTenants) return bad("tenants must name one to kMostTenants");
+  if (std::any_of(o.auth.tokens.begin(), o.auth.tokens.end(), [&](const Token& t) { return t.tenant >= o.tenants.size(); }))
+    return bad("auth has a token of a tenant that there is not");
   if (o.max_handshakes < 1) return bad("max_handshakes must be at least 1");
   if (o.fronts < 1 || o.fronts > 1024) return bad("fronts must be between 1 and 1024");
   if (o.max_connections < 1) return bad("max_connections must be at least 1");
@@ -154,7 +157,7 @@ class Server::Impl final {
     peer.number = ++accepted_;
     peer.role = listener.options().role;
     peer.tls = listener.options().tls;
-    peer.checked = peer.role != Role::kAll;
+    peer.checked = peer.role != Role::kAll || shared.options.auth.enabled;
     describe(from, &peer);
     Front* best = fronts_[0].get();
     for (auto& front : fronts_)

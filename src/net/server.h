@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "net/auth.h"
 #include "net/listener.h"
 #include "net/tls_options.h"
 #include "runtime/api.h"
@@ -34,6 +35,8 @@ void print_access_record(const AccessRecord& record, std::string* out);
 struct ServerOptions {
   std::vector<ListenOptions> listeners = {{}};
   TlsOptions tls;                     // of the listeners that have it
+  AuthOptions auth;
+  std::vector<std::string> tenants = {"default"};  // names, as RuntimeOptions::tenants; at most runtime::kMostTenants
   int fronts = 1;                     // threads
   std::vector<int> front_cores;       // front i runs on front_cores[i % size]; empty: anywhere
   std::string version = "0";          // told by server metadata

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "net/access.h"
 #include "net/classification.h"
 #include "net/front.h"
 #include "net/grpc.h"
@@ -20,6 +21,9 @@ void Service::handle(Call* call) {
 }
 
 void Service::dispatch(Service& service, Call* call) {
+  if (call->token && !call->token->models.empty()) {
+    if (Status s = admit_named_model(*call); !s.ok()) return service.fail(call, std::move(s));
+  }
   if (call->part_of)
     call->part_of->method().handle(service, call);
   else if (call->is_grpc)
@@ -39,6 +43,7 @@ void Service::fail(Call* call, Status status, int http_status) {
     percent_encode(status.message(), &reply.message);
   } else {
     reply.http_status = http_status ? http_status : http_status_of(reply.code);
+    reply.authenticate = reply.http_status == 401;
     reply.retry_after = reply.http_status == 429 || reply.http_status == 503;
     write_rest_error(call, status);
   }
@@ -69,6 +74,9 @@ void Service::cancel(Call* call) {
 
 void Service::infer(Call* call) {
   runtime::Request& request = call->request;
+  if (call->token && !call->token->models.empty()) {
+    if (Status s = admit_model(*call, request.model); !s.ok()) return fail(call, std::move(s));
+  }
   request.owner = call;
   request.done = &Service::done;
   call->in_runtime = true;

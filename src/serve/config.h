@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "core/status.h"
+#include "net/auth.h"
 #include "net/listener.h"
 #include "net/tls_options.h"
+#include "runtime/runtime.h"
 #include "serve/serve.h"
 
 namespace verge::serve {
@@ -17,6 +19,11 @@ namespace verge::serve {
 struct ModelConfig {
   std::string default_variant;        // empty: the fastest that keeps the accuracy limit
   std::vector<std::string> resident;  // loaded from the start, beside the default
+};
+
+struct TokenConfig {
+  net::Token token;
+  std::string tenant = "default";
 };
 
 struct ListenerConfig {
@@ -30,6 +37,10 @@ struct Config {
   bool has_listen = false;
   std::vector<ListenerConfig> listeners;  // the long one, which counts where it is not empty
   net::TlsOptions tls;
+  bool auth = false;  // whether tokens are asked for
+  bool open_health = true;
+  std::vector<TokenConfig> tokens;
+  std::vector<runtime::TenantOptions> tenants = {{}};  // the first is the default one
   int64_t fronts = 0;       // 0: chosen
   int64_t lanes = -1;       // -1: chosen; 0: the fronts run the models
   int64_t threads = 1;      // of one engine instance

@@ -25,4 +25,9 @@ Status check_security(const Config& config);
 // inference, unless their role is given.
 std::vector<net::ListenOptions> listeners_of(const Config& config);
 
+// Tokens, with the tenants' numbers.
+net::AuthOptions auth_of(const Config& config);
+// Names in the order of Config::tenants.
+std::vector<std::string> tenant_names(const Config& config);
+
 }  // namespace verge::serve

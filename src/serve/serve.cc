@@ -35,6 +35,8 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   net::ServerOptions o;
   o.listeners = listeners_of(config);
   o.tls = config.tls;
+  o.auth = auth_of(config);
+  o.tenants = tenant_names(config);
   o.fronts = static_cast<int>(placement.fronts);
   o.front_cores = placement.front_cores;
   o.version = std::string(kVersion);
@@ -60,6 +62,7 @@ runtime::RuntimeOptions runtime_options(const Config& config, const Placement& p
   o.lanes = placement.lanes;
   o.threads = static_cast<int>(config.threads);
   o.queue_limit = static_cast<uint32_t>(config.queue_limit);
+  o.tenants = config.tenants;
   o.memory_limit = config.memory;
   o.log = [log = env.log](runtime::LogLevel level, std::string_view event, Json fields) { log->write(level, event, fields); };
   return o;
@@ -151,6 +154,10 @@ int run(const Config& config) {
   (*runtime)->set_preparing(true);
   auto server = net::Server::start(net_options(config, *placement, log), **runtime);
   if (!server.ok()) return refuse(server.status());
+  for (const net::ListenOptions& l : listeners_of(config)) {
+    const bool open = !l.tls && !l.address.starts_with("unix:") && l.address != "localhost" && l.address != "::1" && !l.address.starts_with("127.");
+    if (config.auth && open) log.warning("tokens_without_tls", {{"address", l.address}});
+  }
   auto certificates = watch_certificates(config, **server, log);
   log.info("listening", {{"address", (*server)->address()},
                          {"fronts", placement->fronts},

@@ -61,6 +61,47 @@ TEST(ConfigSecurity, Tls) {
     EXPECT_NE(error_of(text).find(part), std::string::npos) << text << "\n" << error_of(text);
 }
 
+TEST(ConfigSecurity, TokensAndTenants) {
+  const std::string a(64, 'a'), b(64, 'B');
+  const auto c = parse_config("auth:\n  open_health: false\n  tokens:\n    - {sha256: " + a + ", tenant: gold, models: [fall-*], rights: [infer, metrics]}\n    - {sha256: " + b +
+                                  ", models: ['*']}\ntenants:\n  silver:\n  gold: {weight: 3, queue_limit: 100}\n  default: {weight: 0.5}\n",
+                              "s.yaml");
+  ASSERT_TRUE(c.ok()) << c.status().to_string();
+  EXPECT_EQ(tenant_names(*c), (std::vector<std::string>{"default", "silver", "gold"}));
+  EXPECT_EQ(c->tenants[0].weight, 0.5);
+  EXPECT_EQ(c->tenants[2].weight, 3);
+  EXPECT_EQ(c->tenants[2].queue_limit, 100u);
+  const net::AuthOptions auth = auth_of(*c);
+  EXPECT_TRUE(auth.enabled);
+  EXPECT_FALSE(auth.open_health);
+  ASSERT_EQ(auth.tokens.size(), 2u);
+  EXPECT_EQ(auth.tokens[0].sha256[31], 0xaa);
+  EXPECT_EQ(auth.tokens[0].tenant, 2u);
+  EXPECT_EQ(auth.tokens[0].rights, net::kRightInfer | net::kRightMetrics);
+  EXPECT_TRUE(auth.tokens[0].may_use("fall-1"));
+  EXPECT_FALSE(auth.tokens[0].may_use("resnet8"));
+  EXPECT_EQ(auth.tokens[1].rights, net::kRightInfer);
+  EXPECT_TRUE(auth.tokens[1].may_use("anything"));
+  EXPECT_FALSE(auth_of(*parse_config("zoo: z", "s.yaml")).enabled);
+  const std::string start = "auth: {tokens: [{sha256: " + a;
+  for (const auto& [text, part] : std::initializer_list<std::pair<std::string, const char*>>{
+           {"auth: {}", "s.yaml:1: auth: 'tokens'"},
+           {"auth: {tokens: []}", "auth.tokens: a list"},
+           {"auth: {tokens: [{sha256: abc}]}", "auth.tokens[0].sha256: 64 hexadecimal digits"},
+           {"auth: {tokens: [{rights: [infer]}]}", "auth.tokens[0]: there is no 'sha256'"},
+           {start + ", rights: [all]}]}", "auth.tokens[0].rights: "},
+           {start + ", rights: []}]}", "auth.tokens[0].rights: "},
+           {start + ", tenant: gold}]}", "auth.tokens[0].tenant: 'gold' is none of the tenants"},
+           {start + ", models: x}]}", "auth.tokens[0].models: "},
+           {start + ", secret: x}]}", "auth.tokens[0].secret: unknown field"},
+           {start + "}, {sha256: " + a + "}]}", "auth.tokens[1] is the same token"},
+           {"tenants: [a]", "tenants: a map"},
+           {"tenants: {a: {weight: 0}}", "tenants.a.weight: "},
+           {"tenants: {a: {queue_limit: -1}}", "tenants.a.queue_limit: "},
+           {"tenants: {../a: {}}", "tenants.../a: "}})
+    EXPECT_NE(error_of(text).find(part), std::string::npos) << text << "\n" << error_of(text);
+}
+
 TEST(ConfigSecurity, ListenersErrorsNameLineAndField) {
   const std::pair<const char*, const char*> cases[] = {
       {"listeners: 1", "s.yaml:1: listeners: a list"},
