@@ -11,6 +11,7 @@
 #include "engine/check.h"
 #include "engine/worker.h"
 #include "report/report.h"
+#include "serve/control.h"
 #include "serve/infer.h"
 #include "serve/serve.h"
 
@@ -111,6 +112,28 @@ Command add_serve(CLI::App& root) {
   return {c, [o] { return serve::serve_main(*o); }};
 }
 
+Command add_reload(CLI::App& root) {
+  auto* c = root.add_subcommand("reload", "Make a running server look at its zoo, configuration and certificates again");
+  auto o = std::make_shared<serve::ReloadOptions>();
+  c->add_option("--address", o->address, "HOST:PORT or unix:/path of a listener that serves management (default 127.0.0.1:8000)");
+  c->add_option("--token-file", o->token_file, "file with the bearer token to send, where the server asks for one");
+  c->add_flag("--json", o->json, "print JSON");
+  c->footer("Waits until what it found is loaded, and prints what changed. What is refused changes nothing; the exit code is 1 then.\n"
+            "SIGHUP to the server does the same.");
+  return {c, [o] { return serve::reload_main(*o); }};
+}
+
+Command add_rollback(CLI::App& root) {
+  auto* c = root.add_subcommand("rollback", "Serve an earlier version of a model from now on");
+  auto o = std::make_shared<serve::RollbackOptions>();
+  c->add_option("model", o->model, "ZOO/NAME")->required();
+  auto* to = c->add_option("--to", o->to, "version to serve (default: the one before)")->check(CLI::PositiveNumber);
+  c->add_flag("--latest,--clear", o->latest, "end the roll-back")->excludes(to);
+  c->footer("Examples:\n  verge rollback zoo/photos\n  verge rollback zoo/photos --to 3\n  verge rollback zoo/photos --latest\n\n"
+            "Running servers change over by themselves, without losing a request. Later versions are not served until the roll-back ends.");
+  return {c, [o] { return serve::rollback_main(*o); }};
+}
+
 Command add_infer(CLI::App& root) {
   auto* c = root.add_subcommand("infer", "Run one inference from the shell, without a server");
   auto o = std::make_shared<serve::InferOptions>();
@@ -141,7 +164,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kExitCodes);
   app.failure_message(CLI::FailureMessage::simple);
-  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_serve(app), add_infer(app), add_engine(app)};
+  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_serve(app), add_reload(app), add_rollback(app), add_infer(app), add_engine(app)};
 
   bool json = false;
   std::string path, what = "model";

@@ -31,6 +31,12 @@ const Descriptor* Catalog::find(std::string_view engine) const {
   return it == descriptors_.end() ? nullptr : &*it;
 }
 
+const std::map<std::string, std::string>& Catalog::settings(const std::string& engine) const {
+  static const std::map<std::string, std::string> none;
+  const auto it = settings_.find(engine);
+  return it == settings_.end() ? none : it->second;
+}
+
 Result<std::shared_ptr<Engine>> Catalog::get(std::string_view engine) {
   const Descriptor* descriptor = find(engine);
   if (!descriptor) {
@@ -43,6 +49,7 @@ Result<std::shared_ptr<Engine>> Catalog::get(std::string_view engine) {
   if (auto it = engines_.find(engine); it != engines_.end()) return it->second;
   VERGE_ASSIGN(const verge_engine_vtable* vtable, open_plugin(*descriptor, &host_api()));
   auto config = library_config(*descriptor);
+  for (const auto& setting : settings(descriptor->name)) config.push_back(setting);
   COptions options(config);
   std::shared_ptr<Engine> created(new Engine());
   created->name_ = descriptor->name;

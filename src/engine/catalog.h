@@ -121,12 +121,16 @@ class Catalog {
   static Result<std::shared_ptr<Catalog>> scan(const std::string& plugin_dir);
   const std::vector<Descriptor>& descriptors() const { return descriptors_; }
   const Descriptor* find(std::string_view engine) const;
+  // Settings that an engine is created with, beside where its libraries lie; it refuses what it does not know, by name. Before the first get().
+  void configure(std::map<std::string, std::map<std::string, std::string>> settings) { settings_ = std::move(settings); }
+  const std::map<std::string, std::string>& settings(const std::string& engine) const;
   // The engine, created on first use.
   Result<std::shared_ptr<Engine>> get(std::string_view engine);
 
  private:
   friend Result<std::shared_ptr<Catalog>> scan_one(const std::string& plugin_or_descriptor);
   std::vector<Descriptor> descriptors_;
+  std::map<std::string, std::map<std::string, std::string>> settings_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Engine>, std::less<>> engines_;
 };

@@ -24,6 +24,7 @@ struct WorkerJob {
   std::string variant_id;
   std::string engine;
   std::string plugin_dir;  // empty: the install's
+  std::map<std::string, std::string> settings;  // of the engine, see Catalog::configure()
   LoadSpec load;
   std::map<std::string, std::string> names;  // network tensor name -> the artifact's, where they differ
   // npy files, batch first, by network tensor name. Empty: that part is not done.

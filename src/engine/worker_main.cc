@@ -136,6 +136,7 @@ Status Worker::open_engine(const std::vector<int>& cores) {
   // Engines' own threads inherit this.
   VERGE_RETURN_IF_ERROR(os::pin_thread(cores));
   VERGE_ASSIGN(catalog_, Catalog::scan(job_.plugin_dir.empty() ? os::install().plugin_dir : job_.plugin_dir));
+  catalog_->configure({{job_.engine, job_.settings}});
   VERGE_ASSIGN(engine_, catalog_->get(job_.engine));
   result_.engine_version = engine_->version();
   return {};

@@ -83,6 +83,7 @@ std::string print_job(const WorkerJob& job, WorkerTask task) {
             {"variant_id", job.variant_id},
             {"engine", job.engine},
             {"plugin_dir", job.plugin_dir},
+            {"settings", map_json(job.settings)},
             {"load", load_json(job.load)},
             {"names", map_json(job.names)},
             {"golden_inputs", map_json(job.golden_inputs)},
@@ -108,6 +109,7 @@ Result<WorkerJob> parse_job(std::string_view line, WorkerTask& task) {
   job.variant_id = r.str("variant_id");
   job.engine = r.str("engine");
   job.plugin_dir = r.str("plugin_dir");
+  job.settings = read_map(r, "settings");
   job.names = read_map(r, "names");
   job.golden_inputs = read_map(r, "golden_inputs");
   job.golden_outputs = read_map(r, "golden_outputs");

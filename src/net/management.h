@@ -15,4 +15,7 @@ bool handle_rest_management(Service& service, Call* call, std::string_view path)
 void repository_index(Service& service, Call* call);
 void repository_change(Service& service, Call* call, bool load, std::string_view model);
 
+// POST /verge/reload: what `verge reload` asks for.
+void repository_reload(Service& service, Call* call);
+
 }  // namespace verge::net

@@ -99,6 +99,12 @@ void changed(Service& service, Call* call, Status status) {
   answer_json(service, call);
 }
 
+// The report comes as text: what brings an answer to a front carries a Status.
+void reloaded(Service& service, Call* call, Status report) {
+  call->reply.text.append(report.message());
+  answer_json(service, call);
+}
+
 Status read_ready_only(Call* call, bool* ready_only) {
   if (!call->is_grpc)
     return read_body(call, [&](std::string_view key, JsonPull& json) -> Status {
@@ -167,6 +173,15 @@ void repository_change(Service& service, Call* call, bool load, std::string_view
     repository->load(std::move(name), std::move(done));
   else
     repository->unload(std::move(name), std::move(done));
+}
+
+void repository_reload(Service& service, Call* call) {
+  if (!allow(service, call, Allowed::kPost)) return;
+  runtime::Repository* repository = repository_of(service, call);
+  if (!repository) return;
+  repository->reload([done = service.deferred().defer(call, reloaded)](Json report) {
+    done(Status(Code::kUnknown, report.dump(-1, ' ', false, Json::error_handler_t::replace)));
+  });
 }
 
 }  // namespace verge::net

@@ -236,6 +236,7 @@ void handle_rest(Service& service, Call* call) {
   else if (path == "/metrics")
     what = kMetrics;
   if (what == kUnknown) {
+    if (path == "/verge/reload") return repository_reload(service, call);
     if (!path.starts_with("/v2/") || !handle_rest_management(service, call, path.substr(4))) unknown_path(service, call);
     return;
   }

@@ -29,6 +29,14 @@ uint64_t g_interrupted_at = 0;  // written and read by the handler alone
 constexpr uint64_t kSameSignalNs = 500'000'000;
 int g_interrupt_pipe[2] = {-1, -1};
 
+int g_hangup_pipe[2] = {-1, -1};
+
+void on_hangup(int) {
+  const int error = errno;
+  [[maybe_unused]] const ssize_t n = ::write(g_hangup_pipe[1], "h", 1);
+  errno = error;
+}
+
 void on_interrupt(int sig) {
   if (g_interrupted) {
     if (monotonic_ns() - g_interrupted_at < kSameSignalNs) return;
@@ -270,6 +278,24 @@ void catch_interrupt() {
   sigemptyset(&sa.sa_mask);
   ::sigaction(SIGINT, &sa, nullptr);
   ::sigaction(SIGTERM, &sa, nullptr);
+}
+
+int catch_hangup() {
+  if (g_hangup_pipe[0] >= 0) return g_hangup_pipe[0];
+  if (::pipe2(g_hangup_pipe, O_CLOEXEC | O_NONBLOCK) != 0) return -1;
+  struct sigaction sa {};
+  sa.sa_handler = on_hangup;
+  sa.sa_flags = SA_RESTART;
+  sigemptyset(&sa.sa_mask);
+  ::sigaction(SIGHUP, &sa, nullptr);
+  return g_hangup_pipe[0];
+}
+
+bool take_hangup() {
+  char bytes[64];
+  bool any = false;
+  while (::read(g_hangup_pipe[0], bytes, sizeof bytes) > 0) any = true;
+  return any;
 }
 
 bool interrupted() { return g_interrupted != 0; }

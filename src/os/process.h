@@ -61,6 +61,9 @@ class LineProcess {
 void catch_interrupt();
 bool interrupted();
 int interrupt_fd();  // becomes readable when interrupted; -1 before catch_interrupt()
+// SIGHUP: ask for a look at everything again. Readable once it came, until taken; -1 where it could not be had.
+int catch_hangup();
+bool take_hangup();
 
 uint64_t resident_bytes();               // RSS of this process, bytes
 uint64_t resident_bytes_of(pid_t pid);   // 0 if gone

@@ -63,6 +63,7 @@ Result<std::shared_ptr<runtime::ModelSource>> open_bare(const Environment& env, 
     engine::WorkerJob job;
     job.variant_id = c.spec.id;
     job.engine = d.name;
+    job.settings = env.catalog->settings(d.name);
     job.load.files = {{found.model_path, 0}};
     job.load.format = format;
     job.batches = {1};

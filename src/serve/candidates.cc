@@ -105,6 +105,7 @@ Result<VariantProfile> measure(const package::Package& p, const VariantSpec& spe
   engine::WorkerJob job;
   job.variant_id = spec.id;
   job.engine = spec.engine;
+  job.settings = catalog.settings(spec.engine);
   job.load = package::load_spec(p, spec);
   job.names = spec.names;
   job.golden_inputs = golden_paths(p, p.manifest.golden.inputs);
@@ -188,11 +189,12 @@ Status keep_profile(const std::string& state_dir, const Profile& profile) {
   return os::write_file_atomic(kept_path(state_dir, profile.manifest_sha256, profile.device.fingerprint), print_profile(profile));
 }
 
-Status try_in_worker(const std::string& variant_id, const std::string& engine, const engine::LoadSpec& load, const std::map<std::string, std::string>& names,
+Status try_in_worker(const std::string& variant_id, const std::string& engine, const std::map<std::string, std::string>& settings, const engine::LoadSpec& load, const std::map<std::string, std::string>& names,
                      const std::map<std::string, std::string>& golden_inputs, const std::string& log_dir) {
   engine::WorkerJob job;
   job.variant_id = variant_id;
   job.engine = engine;
+  job.settings = settings;
   job.load = load;
   job.load.cache_dir.clear();
   job.names = names;

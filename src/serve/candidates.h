@@ -26,7 +26,8 @@ Result<Profile> read_kept_profile(const std::string& state_dir, const std::strin
 Status keep_profile(const std::string& state_dir, const Profile& profile);
 
 // One load and a run in a worker, within limits of time and memory: what the variant would do to this process.
-Status try_in_worker(const std::string& variant_id, const std::string& engine, const engine::LoadSpec& load, const std::map<std::string, std::string>& names,
+// `settings`: of the engine.
+Status try_in_worker(const std::string& variant_id, const std::string& engine, const std::map<std::string, std::string>& settings, const engine::LoadSpec& load, const std::map<std::string, std::string>& names,
                      const std::map<std::string, std::string>& golden_inputs, const std::string& log_dir);
 
 }  // namespace verge::serve

@@ -9,6 +9,7 @@
 #include "core/manifest.h"
 #include "core/yaml.h"
 #include "os/files.h"
+#include "serve/config_models.h"
 #include "serve/config_security.h"
 
 namespace verge::serve {
@@ -112,46 +113,14 @@ const std::vector<Field>& fields() {
   return table;
 }
 
-const Json& model_schema() {
-  static const Json schema = {
-      {"type", "object"},
-      {"description", "settings of single models, by name"},
-      {"additionalProperties",
-       {{"type", "object"},
-        {"additionalProperties", false},
-        {"properties",
-         {{"default", described("string", "the variant that answers where a request names none; default: the fastest within the accuracy limit")},
-          {"resident", Json{{"type", "array"}, {"items", {{"type", "string"}}}, {"description", "variants loaded from the start beside the default one"}}}}}}}};
-  return schema;
-}
-
 std::string at(const std::string& file, const YamlNode& node, const std::string& field) { return file + ":" + std::to_string(node.line) + ": " + field; }
 
-Status read_models(Config& config, const YamlNode& node, const std::string& file) {
-  if (node.kind != Kind::kMap) return wrong("a map from model names to settings is expected").prefixed(at(file, node, "models"));
-  for (const auto& [name, settings] : node.fields) {
-    const std::string field = "models." + name;
-    if (!valid_name(name)) return wrong("this is no model's name").prefixed(at(file, settings, field));
-    if (settings.kind != Kind::kMap) return wrong("a map with 'default' and 'resident' is expected").prefixed(at(file, settings, field));
-    ModelConfig m;
-    for (const auto& [key, value] : settings.fields) {
-      const std::string where = at(file, value, field + "." + key);
-      if (key == "default") {
-        if (value.kind != Kind::kScalar || !valid_name(value.text)) return wrong("a variant's id is expected").prefixed(where);
-        m.default_variant = value.text;
-      } else if (key == "resident") {
-        if (value.kind != Kind::kList) return wrong("a list of variant ids is expected").prefixed(where);
-        for (const YamlNode& item : value.items) {
-          if (item.kind != Kind::kScalar || !valid_name(item.text)) return wrong("a list of variant ids is expected").prefixed(where);
-          m.resident.push_back(item.text);
-        }
-      } else {
-        return wrong("unknown field; known are default, resident").prefixed(where);
-      }
-    }
-    config.models[name] = std::move(m);
+std::vector<const Section*> sections() {
+  std::vector<const Section*> all;
+  for (const auto part : {security_sections(), model_sections()}) {
+    for (const Section& s : part) all.push_back(&s);
   }
-  return {};
+  return all;
 }
 
 std::string known(const std::string& prefix) {
@@ -163,8 +132,7 @@ std::string known(const std::string& prefix) {
     if (all.find(name + ",") == std::string::npos) all += name + ", ";
   }
   if (prefix.empty()) {
-    for (const Section& s : security_sections()) all.append(s.name).append(", ");
-    return all + "models";
+    for (const Section* s : sections()) all.append(s->name).append(", ");
   }
   return all.substr(0, all.size() - 2);
 }
@@ -172,14 +140,10 @@ std::string known(const std::string& prefix) {
 Status read_fields(Config& config, const YamlNode& node, const std::string& prefix, const std::string& file) {
   for (const auto& [key, value] : node.fields) {
     const std::string path = prefix + key;
-    if (path == "models") {
-      VERGE_RETURN_IF_ERROR(read_models(config, value, file));
-      continue;
-    }
-    const auto sections = security_sections();
-    const auto section = std::find_if(sections.begin(), sections.end(), [&](const Section& s) { return path == s.name; });
-    if (section != sections.end()) {
-      VERGE_RETURN_IF_ERROR(section->read(config, value, file));
+    const auto all = sections();
+    const auto section = std::find_if(all.begin(), all.end(), [&](const Section* s) { return path == s->name; });
+    if (section != all.end()) {
+      VERGE_RETURN_IF_ERROR((*section)->read(config, value, file));
       continue;
     }
     const auto field = std::find_if(fields().begin(), fields().end(), [&](const Field& f) { return path == f.path; });
@@ -195,6 +159,14 @@ Status read_fields(Config& config, const YamlNode& node, const std::string& pref
   return {};
 }
 
+void remember(const YamlNode& node, const std::string& path, std::map<std::string, std::string>& given) {
+  if (node.kind != Kind::kMap) {
+    given[path] = yaml_to_json(node).dump();
+    return;
+  }
+  for (const auto& [key, value] : node.fields) remember(value, path.empty() ? key : path + "." + key, given);
+}
+
 std::string under_home(const char* variable, const char* fallback) {
   if (const char* base = std::getenv(variable); base != nullptr && base[0] == '/') return os::join(base, "verge");
   if (const char* home = std::getenv("HOME"); home != nullptr && home[0] == '/') return os::join(os::join(home, fallback), "verge");
@@ -204,6 +176,8 @@ std::string under_home(const char* variable, const char* fallback) {
 std::string relative_to(const std::string& dir, const std::string& path) { return path.empty() || path[0] == '/' ? path : os::join(dir, path); }
 
 }  // namespace
+
+bool changes_while_running(const std::string& field) { return field.starts_with("models.") || field == "versions" || field == "log.level"; }
 
 Result<uint64_t> parse_bytes(std::string_view given) {
   static constexpr std::pair<std::string_view, uint64_t> kUnits[] = {
@@ -279,6 +253,7 @@ Result<Config> parse_config(std::string_view given, const std::string& file) {
   if (root.kind == Kind::kNull) return config;
   if (root.kind != Kind::kMap) return invalid_argument(file + ":" + std::to_string(root.line) + ": a map of settings is expected");
   VERGE_RETURN_IF_ERROR(read_fields(config, root, "", file));
+  remember(root, "", config.given);
   const std::string dir = os::dir_name(file);
   if (Status s = check_security(config); !s.ok()) return s.prefixed(file);
   config.zoo = relative_to(dir, config.zoo);
@@ -359,8 +334,7 @@ std::string config_schema_json() {
     if (group.is_null()) group = Json{{"type", "object"}, {"additionalProperties", false}, {"properties", Json::object()}};
     group["properties"][path.substr(dot + 1)] = f.schema;
   }
-  for (const Section& s : security_sections()) properties[s.name] = s.schema;
-  properties["models"] = model_schema();
+  for (const Section* s : sections()) properties[s->name] = s->schema;
   const Json schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
                        {"title", "Configuration of verge serve"},
                        {"type", "object"},

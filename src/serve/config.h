@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,12 +14,14 @@
 #include "net/tls_options.h"
 #include "runtime/runtime.h"
 #include "serve/serve.h"
+#include "serve/versions.h"
 
 namespace verge::serve {
 
 struct ModelConfig {
-  std::string default_variant;        // empty: the fastest that keeps the accuracy limit
-  std::vector<std::string> resident;  // loaded from the start, beside the default
+  std::string default_variant = {};         // empty: the fastest that keeps the accuracy limit
+  std::vector<std::string> resident = {};   // loaded from the start, beside the default
+  std::optional<VersionPolicy> versions = {};  // else the server's
 };
 
 struct TokenConfig {
@@ -55,8 +58,15 @@ struct Config {
   uint64_t max_message = uint64_t{512} << 20;
   uint64_t receive_budget = uint64_t{640} << 20;
   double drain_timeout_s = 30;
+  VersionPolicy versions;
   std::map<std::string, ModelConfig> models;
+  // Settings of the engines themselves, by engine.
+  std::map<std::string, std::map<std::string, std::string>> engines;
+  // Every field of the file as it stands there, "limits.message" -> "1GiB": to tell what another reading of it changes.
+  std::map<std::string, std::string> given;
 };
+// Whether a server takes a change of that field of the file without a new start.
+bool changes_while_running(const std::string& field);
 
 // `file` names the text in errors: "FILE:LINE: field: what is wrong". Relative paths are relative to the file's folder.
 Result<Config> parse_config(std::string_view text, const std::string& file);

@@ -1,5 +1,7 @@
 #include "serve/log.h"
 
+#include <atomic>
+
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -48,23 +50,28 @@ std::string format_line(bool json, std::string_view when, runtime::LogLevel leve
 class Log::Impl {
  public:
   Impl(const std::string& level, const std::string& format) : json(format == "json"), sink("verge", std::make_shared<spdlog::sinks::stderr_sink_mt>()) {
-    for (const auto l : {runtime::LogLevel::kDebug, runtime::LogLevel::kInfo, runtime::LogLevel::kWarning, runtime::LogLevel::kError}) {
-      if (level == level_name(l)) least = l;
-    }
+    set_level(level);
     sink.set_pattern("%v");
     sink.set_level(spdlog::level::trace);
     sink.flush_on(spdlog::level::trace);
   }
+  void set_level(const std::string& level) {
+    for (const auto l : {runtime::LogLevel::kDebug, runtime::LogLevel::kInfo, runtime::LogLevel::kWarning, runtime::LogLevel::kError}) {
+      if (level == level_name(l)) least.store(l, std::memory_order_relaxed);
+    }
+  }
   const bool json;
-  runtime::LogLevel least = runtime::LogLevel::kInfo;
+  std::atomic<runtime::LogLevel> least{runtime::LogLevel::kInfo};
   spdlog::logger sink;
 };
 
 Log::Log(const std::string& level, const std::string& format) : impl_(std::make_unique<Impl>(level, format)) {}
 Log::~Log() = default;
 
+void Log::set_level(const std::string& level) { impl_->set_level(level); }
+
 void Log::write(runtime::LogLevel level, std::string_view event, const Json& fields) const {
-  if (level < impl_->least) return;
+  if (level < impl_->least.load(std::memory_order_relaxed)) return;
   impl_->sink.log(spdlog::level::info, "{}", format_line(impl_->json, os::utc_now(), level, event, fields));
 }
 

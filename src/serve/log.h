@@ -18,6 +18,7 @@ class Log {
   ~Log();
 
   // Any thread.
+  void set_level(const std::string& level);
   void write(runtime::LogLevel level, std::string_view event, const Json& fields = Json::object()) const;
   void info(std::string_view event, const Json& fields = Json::object()) const { write(runtime::LogLevel::kInfo, event, fields); }
   void warning(std::string_view event, const Json& fields = Json::object()) const { write(runtime::LogLevel::kWarning, event, fields); }

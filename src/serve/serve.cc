@@ -1,9 +1,11 @@
 #include "serve/serve.h"
 
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <functional>
 #include <iostream>
 
 #include "core/version.h"
@@ -14,6 +16,7 @@
 #include "serve/config.h"
 #include "serve/config_security.h"
 #include "serve/log.h"
+#include "serve/repository.h"
 #include "serve/sources.h"
 
 namespace verge::serve {
@@ -31,7 +34,7 @@ int refuse(const Status& s) {
   return exit_code_of(s);
 }
 
-net::ServerOptions net_options(const Config& config, const Placement& placement, const Log& log) {
+net::ServerOptions net_options(const Config& config, const Placement& placement, const Log& log, runtime::Repository& repository) {
   net::ServerOptions o;
   o.listeners = listeners_of(config);
   o.tls = config.tls;
@@ -44,6 +47,7 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   o.max_message_bytes = config.max_message;
   o.receive_budget_bytes = config.receive_budget;
   o.drain_timeout_s = config.drain_timeout_s;
+  o.repository = &repository;
   if (config.access_log) {
     o.access_log = [&log](const net::AccessRecord& record) {
       std::string line;
@@ -68,38 +72,7 @@ runtime::RuntimeOptions runtime_options(const Config& config, const Placement& p
   return o;
 }
 
-// Opens everything found and gives it to the runtime: first what this device has a profile of, then what has to be measured. False where a
-// signal came first.
-bool open_all(const Environment& env, const std::vector<Found>& found, runtime::ServerRuntime& runtime, std::vector<std::shared_ptr<runtime::ModelSource>>& sources) {
-  sources.resize(found.size());
-  for (const bool may_measure : {false, true}) {
-    for (size_t i = 0; i < found.size(); ++i) {
-      if (os::interrupted()) return false;
-      if (sources[i] != nullptr) continue;
-      sources[i] = open_source(env, found[i], may_measure);
-      if (sources[i] != nullptr) runtime.serve(sources[i]);
-    }
-  }
-  runtime.settle();
-  return !os::interrupted();
-}
-
-Json ready_event(const net::Server& server, const std::vector<net::ListenOptions>& listeners, const std::vector<std::shared_ptr<runtime::ModelSource>>& sources, const std::vector<runtime::VariantReport>& variants) {
-  Json models = Json::array();
-  for (const auto& s : sources) {
-    Json m = {{"name", s->name}, {"version", s->version}};
-    if (!s->broken.ok()) {
-      m["reason"] = s->broken.message();
-    } else if (s->default_variant.empty()) {
-      m["reason"] = s->no_default;
-    } else {
-      m["variant"] = s->default_variant;
-      for (const auto& v : variants) {
-        if (v.model == s->name && v.version == s->version && v.variant == s->default_variant && !v.error.empty()) m["reason"] = v.error;
-      }
-    }
-    models.push_back(std::move(m));
-  }
+Json ready_event(const net::Server& server, const std::vector<net::ListenOptions>& listeners, Json models) {
   Json listening = Json::array();
   const std::vector<std::string> addresses = server.addresses();
   for (size_t i = 0; i < listeners.size(); ++i)
@@ -123,23 +96,32 @@ std::unique_ptr<CertificateWatch> watch_certificates(const Config& config, net::
   return nullptr;
 }
 
-void wait_for_signal() {
-  pollfd fd{os::interrupt_fd(), POLLIN, 0};
-  while (!os::interrupted()) ::poll(&fd, 1, -1);
+// Until a signal says stop. `started` is called once, when `fd` becomes readable; false ends the wait.
+void wait_for_signal(int fd, const std::function<bool()>& started, Repository& repository, const Log& log) {
+  pollfd fds[3] = {{os::interrupt_fd(), POLLIN, 0}, {os::catch_hangup(), POLLIN, 0}, {fd, POLLIN, 0}};
+  while (!os::interrupted()) {
+    if (::poll(fds, 3, -1) <= 0) continue;
+    if (fds[2].revents != 0) {
+      fds[2].fd = -1;
+      if (!started()) return;
+    }
+    if (fds[1].revents != 0 && os::take_hangup()) repository.reload([&log](Json report) { log.info("reloaded", report); });
+  }
 }
 
-int run(const Config& config) {
+int run(const ServeOptions& options, const Config& config) {
   Log log(config.log_level, config.log_format);
   Environment env;
   env.config = config;
   env.log = &log;
-  auto found = find_models(config.zoo);
-  if (!found.ok()) return refuse(found.status());
+  auto place_to_serve = find_place(config.zoo);
+  if (!place_to_serve.ok()) return refuse(place_to_serve.status());
   auto placement = place(config, os::usable_cores());
   if (!placement.ok()) return refuse(placement.status());
   auto catalog = engine::Catalog::scan(os::install().plugin_dir);
   if (!catalog.ok()) return refuse(catalog.status());
   env.catalog = std::move(catalog).value();
+  env.catalog->configure(config.engines);
   env.device = os::this_device();
   if (!config.state_dir.empty()) {
     env.worker_log_dir = os::join(config.state_dir, "logs");
@@ -152,8 +134,15 @@ int run(const Config& config) {
   auto runtime = runtime::make_runtime(runtime_options(config, *placement, env));
   if (!runtime.ok()) return refuse(runtime.status());
   (*runtime)->set_preparing(true);
-  auto server = net::Server::start(net_options(config, *placement, log), **runtime);
+  Repository::Options repository_options;
+  if (!options.config.empty()) repository_options.read_config = [&options] { return load_config(options); };
+  net::Server* running = nullptr;
+  repository_options.reload_tls = [&running] { return running->reload_tls(); };
+  repository_options.apply = [&log](const Config& changed) { log.set_level(changed.log_level); };
+  Repository repository(env, **runtime, *place_to_serve, std::move(repository_options));
+  auto server = net::Server::start(net_options(config, *placement, log, repository), **runtime);
   if (!server.ok()) return refuse(server.status());
+  running = server->get();
   for (const net::ListenOptions& l : listeners_of(config)) {
     const bool open = !l.tls && !l.address.starts_with("unix:") && l.address != "localhost" && l.address != "::1" && !l.address.starts_with("127.");
     if (config.auth && open) log.warning("tokens_without_tls", {{"address", l.address}});
@@ -165,23 +154,29 @@ int run(const Config& config) {
                          {"memory_limit", config.memory},
                          {"version", kVersion}});
 
-  std::vector<std::shared_ptr<runtime::ModelSource>> sources;
-  const bool complete = open_all(env, *found, **runtime, sources);
+  const int complete = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  repository.start([complete] { ::eventfd_write(complete, 1); });
   // A server of one bare model that cannot be served is of no use; one of a zoo serves the rest.
-  const bool hopeless = complete && sources.size() == 1 && !found->front().model_path.empty() && !sources.front()->broken.ok();
-  if (complete && !hopeless) {
+  Status hopeless;
+  wait_for_signal(complete, [&] {
+    Json models = repository.served();
+    if (place_to_serve->kind == Place::Kind::kBare) hopeless = repository.refusal(find_single(*place_to_serve).name);
+    if (!hopeless.ok()) return false;
     (*runtime)->set_preparing(false);
-    std::cout << ready_event(**server, listeners_of(config), sources, (*runtime)->variants()).dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
-    log.info("ready", {{"models", sources.size()}, {"resident_bytes", os::resident_bytes()}});
-    wait_for_signal();
-    log.info("stopping", {{"drain_seconds", config.drain_timeout_s}});
-  }
+    log.info("ready", {{"models", models.size()}, {"resident_bytes", os::resident_bytes()}});
+    std::cout << ready_event(**server, listeners_of(config), std::move(models)).dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+    return true;
+  }, repository, log);
+  if (hopeless.ok()) log.info("stopping", {{"drain_seconds", config.drain_timeout_s}});
   certificates.reset();
+  repository.stop();
   (*server)->begin_stop([] {});
   (*server)->join();
+  repository.join();
   server->reset();
   runtime->reset();
-  if (hopeless) return refuse(sources.front()->broken);
+  ::close(complete);
+  if (!hopeless.ok()) return refuse(hopeless);
   log.info("stopped");
   return 0;
 }
@@ -192,7 +187,7 @@ int serve_main(const ServeOptions& options) {
   auto config = load_config(options);
   if (!config.ok()) return refuse(config.status());
   os::catch_interrupt();
-  return run(*config);
+  return run(options, *config);
 }
 
 }  // namespace verge::serve

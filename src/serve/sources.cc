@@ -79,7 +79,7 @@ Result<engine::LoadSpec> prepare(const Environment& env, Opened& opened, const V
     if (package::verify_golden(p).ok()) {
       for (const auto& [name, file] : p.manifest.golden.inputs) golden[name] = os::join(os::join(p.dir, "golden"), file);
     }
-    VERGE_RETURN_IF_ERROR(try_in_worker(variant.id, variant.engine, load, variant.names, golden, env.worker_log_dir));
+    VERGE_RETURN_IF_ERROR(try_in_worker(variant.id, variant.engine, env.catalog->settings(variant.engine), load, variant.names, golden, env.worker_log_dir));
     std::lock_guard lock(opened.mutex);
     opened.tried.insert(variant.id);
   }
@@ -207,40 +207,52 @@ std::string bare_format(const std::string& path) {
   return "";
 }
 
-Result<std::vector<Found>> find_models(const std::string& path) {
+Result<Place> find_place(const std::string& path) {
   if (!os::exists(path)) return not_found(path + ": there is no such file or folder");
   VERGE_ASSIGN(const std::string dir, os::absolute(path));
-  std::vector<Found> out;
-  if (!bare_format(dir).empty()) {
-    Found f;
-    f.model_path = dir;
-    std::string name = os::base_name(dir);
-    if (const size_t dot = name.rfind('.'); !os::is_dir(dir) && dot != std::string::npos && dot > 0) name.resize(dot);
-    for (char& c : name) {
-      const bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-      if (!ok) c = '_';
-    }
-    f.name = valid_name(name) ? name : "model";
-    out.push_back(std::move(f));
-    return out;
-  }
+  if (!bare_format(dir).empty()) return Place{Place::Kind::kBare, dir};
   if (!os::is_dir(dir)) {
     return invalid_argument(path + ": neither a zoo nor a model that can be served as it is (.onnx, .tflite, OpenVINO .xml, SavedModel folder); `verge build` takes .keras and .h5");
   }
-  if (os::exists(os::join(dir, "manifest.json"))) {
-    out.push_back(found_package(dir));
-    return out;
-  }
-  // ZOO/NAME: its versions are folders with numbers.
-  VERGE_ASSIGN(const std::vector<std::string> names, os::list_dir(dir));
+  if (os::exists(os::join(dir, "manifest.json"))) return Place{Place::Kind::kPackage, dir};
+  VERGE_ASSIGN(const std::vector<Found> versions, find_versions(dir));
+  return Place{versions.empty() ? Place::Kind::kZoo : Place::Kind::kModel, dir};
+}
+
+Result<std::vector<Found>> find_versions(const std::string& model_dir) {
+  VERGE_ASSIGN(const std::vector<std::string> names, os::list_dir(model_dir));
+  std::vector<Found> out;
   for (const std::string& name : names) {
-    const std::string version = os::join(dir, name);
-    if (version_number(name) > 0 && os::exists(os::join(version, "manifest.json"))) out.push_back(found_package(version));
+    const std::string version = os::join(model_dir, name);
+    // "01" is not the folder of version 1.
+    if (version_number(name) > 0 && name[0] != '0' && os::exists(os::join(version, "manifest.json"))) out.push_back(found_package(version));
   }
-  if (!out.empty()) return out;
-  VERGE_ASSIGN(const std::vector<package::ZooEntry> zoo, package::list_zoo(dir));
+  std::sort(out.begin(), out.end(), [](const Found& a, const Found& b) { return a.version < b.version; });
+  return out;
+}
+
+Found find_single(const Place& place) {
+  if (place.kind == Place::Kind::kPackage) return found_package(place.dir);
+  Found f;
+  f.model_path = place.dir;
+  std::string name = os::base_name(place.dir);
+  if (const size_t dot = name.rfind('.'); !os::is_dir(place.dir) && dot != std::string::npos && dot > 0) name.resize(dot);
+  for (char& c : name) {
+    const bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    if (!ok) c = '_';
+  }
+  f.name = valid_name(name) ? name : "model";
+  return f;
+}
+
+Result<std::vector<Found>> find_models(const std::string& path) {
+  VERGE_ASSIGN(const Place place, find_place(path));
+  if (place.kind == Place::Kind::kModel) return find_versions(place.dir);
+  if (place.kind != Place::Kind::kZoo) return std::vector<Found>{find_single(place)};
+  std::vector<Found> out;
+  VERGE_ASSIGN(const std::vector<package::ZooEntry> zoo, package::list_zoo(place.dir));
   for (const package::ZooEntry& entry : zoo) {
-    for (const int64_t version : entry.versions) out.push_back(found_package(os::join(os::join(dir, entry.name), std::to_string(version))));
+    for (const int64_t version : entry.versions) out.push_back(found_package(os::join(os::join(place.dir, entry.name), std::to_string(version))));
   }
   return out;
 }

@@ -32,6 +32,18 @@ struct Found {
   std::string model_path;   // a bare model
 };
 
+// What a path is.
+struct Place {
+  enum class Kind { kZoo, kModel, kPackage, kBare };  // ZOO, ZOO/NAME, ZOO/NAME/VERSION, a model's file or folder
+  Kind kind = Kind::kZoo;
+  std::string dir;  // absolute
+};
+Result<Place> find_place(const std::string& path);
+// The versions in ZOO/NAME, ascending: folders with a number that have a manifest.
+Result<std::vector<Found>> find_versions(const std::string& model_dir);
+// The one at a place that is no zoo and no ZOO/NAME.
+Found find_single(const Place& place);
+
 // `path` is a zoo, ZOO/NAME, ZOO/NAME/VERSION, or a model: .onnx, .tflite, OpenVINO .xml, a SavedModel folder. A zoo may be empty.
 Result<std::vector<Found>> find_models(const std::string& path);
 
