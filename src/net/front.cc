@@ -208,6 +208,7 @@ Call* Front::acquire_call() {
       return nullptr;
     }
     calls_.push_back(std::make_unique<Call>(blocks_, budget_));
+    calls_.back()->options.memory = shared_.memory.get();
     free_calls_.reserve(calls_.capacity());
     free_calls_.push_back(calls_.back().get());
     calls_.back()->pool_index = calls_.size() - 1;

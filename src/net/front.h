@@ -18,6 +18,7 @@
 #include "net/recoding.h"
 #include "net/server.h"
 #include "net/service.h"
+#include "net/shared_memory.h"
 #include "net/tls.h"
 
 namespace verge::net {
@@ -28,10 +29,14 @@ struct Peer;
 // What the fronts of a server have in common.
 struct Shared {
   Shared(ServerOptions o, runtime::Runtime& r)
-      : options(std::move(o)), runtime(r), budget(static_cast<int64_t>(options.receive_budget_bytes)) {}
+      : options(std::move(o)),
+        runtime(r),
+        budget(static_cast<int64_t>(options.receive_budget_bytes)),
+        memory(options.shared_memory ? std::make_unique<SharedMemory>() : nullptr) {}
   const ServerOptions options;
   runtime::Runtime& runtime;
   ReceiveBudget budget;
+  std::unique_ptr<SharedMemory> memory;  // nullptr: not enabled
   std::atomic<int> connections{0};
   std::unique_ptr<TlsContext> tls;  // nullptr: no listener has it
   std::function<std::string()> metrics_text;  // of the whole server's net layer

@@ -180,7 +180,7 @@ void write_grpc_infer(Call* call) {
   start_message(call);
   {
     SegmentWriter out(reply.text, reply.segments, 0);
-    write_model_infer_response(call->request, out);
+    write_model_infer_response(call->request, call->options, out);
   }
   seal_message(call);
 }

@@ -36,7 +36,7 @@ void write_infer(Call* call) {
   text.added(kInnerHead);
   {
     SegmentWriter out(text, reply.segments, kGrpcPrefixBytes + kInnerHead);
-    write_model_infer_response(call->request, out);
+    write_model_infer_response(call->request, call->options, out);
     add_final_mark(text);
   }
   size_t inner = 0;

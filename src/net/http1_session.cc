@@ -124,8 +124,10 @@ bool Http1Session::take_head(std::string_view text) {
   const Http1Error error = parse_http1_head(text, &head);
   call_ = front.acquire_call();
   if (!call_) {
-    connection_.queue().append(
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 90);
+    constexpr std::string_view kBusy =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
+        "Content-Length: 58\r\n\r\n{\"error\":\"too many requests in progress; try again later\"}";
+    connection_.queue().append(kBusy.data(), kBusy.size());
     connection_.close_when_written();
     return false;
   }

@@ -85,7 +85,23 @@ Status set_output_parameter(std::string_view name, const ParameterValue& value, 
       output->classes = static_cast<uint32_t>(std::min<uint64_t>(classes, std::numeric_limits<uint32_t>::max()));
       return {};
     }
-    default: break;
+    default:
+      VERGE_RETURN_IF_ERROR(set_place_parameter(name, value, &output->place));
+      *known = *known || !output->place.region.empty();
+      break;
+  }
+  return {};
+}
+
+Status set_place_parameter(std::string_view name, const ParameterValue& value, SharedPlace* place) {
+  if (!name.starts_with("shared_memory_")) return {};
+  if (name == "shared_memory_region") {
+    if (value.kind != Kind::kString || value.text.empty()) return wrong(name, "a string that is not empty");
+    place->region = value.text;
+  } else if (name == "shared_memory_offset") {
+    return set_natural(name, value, &place->offset);
+  } else if (name == "shared_memory_byte_size") {
+    return set_natural(name, value, &place->bytes);
   }
   return {};
 }

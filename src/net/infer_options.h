@@ -3,13 +3,18 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/status.h"
 #include "runtime/api.h"
 
 namespace verge::net {
+
+class SharedMemory;
+class SharedRegion;
 
 // A value as it was sent. Strings are views into the request.
 struct ParameterValue {
@@ -27,12 +32,22 @@ struct ParameterValue {
   }
 };
 
+// Where a tensor lies in shared memory, as a request says it.
+struct SharedPlace {
+  std::string_view region;  // empty: it does not
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+};
+
 // What is asked of one output beside its name.
 struct WantedOutput {
   std::string_view name;
   bool binary = false;         // REST: as binary data
   bool binary_given = false;   // else the request's binary_data_output decides
   uint32_t classes = 0;        // "classification": that many best classes instead of the values; 0: the values
+  SharedPlace place;           // "shared_memory_…": where the values go instead of the answer
+  std::shared_ptr<const SharedRegion> region;  // of that place, held until the answer is written
+  uint64_t written = 0;        // bytes put there
 };
 
 // What a request asks of the data plane itself.
@@ -41,9 +56,12 @@ struct InferOptions {
   bool binary_outputs = false;        // "binary_data_output": REST, where `wanted` does not say otherwise
   bool empty_final_response = false;  // "triton_enable_empty_final_response": in streams, an answer without outputs ends each request
   uint64_t timeout_us = 0;            // "timeout"; 0: none
+  std::vector<size_t> shared_inputs;  // those that came from shared memory, ascending
+  const SharedMemory* memory = nullptr;  // the server's, for as long as the call lives; nullptr: not enabled
 
   void clear() {
     wanted.clear();
+    shared_inputs.clear();
     binary_outputs = empty_final_response = false;
     timeout_us = 0;
   }
@@ -53,6 +71,7 @@ struct InferOptions {
       if (w.name == name) return &w;
     return nullptr;
   }
+  WantedOutput* find(std::string_view name) { return const_cast<WantedOutput*>(std::as_const(*this).find(name)); }
 };
 
 inline constexpr size_t kMaxSequenceText = 128;  // bytes of a sequence_id that is a string
@@ -61,6 +80,9 @@ inline constexpr size_t kMaxSequenceText = 128;  // bytes of a sequence_id that 
 Status set_request_parameter(std::string_view name, const ParameterValue& value, runtime::Request* request, InferOptions* options);
 // One parameter of a requested output; *known where it says something.
 Status set_output_parameter(std::string_view name, const ParameterValue& value, WantedOutput* output, bool* known);
+
+// One parameter of an input or output that may be in shared memory.
+Status set_place_parameter(std::string_view name, const ParameterValue& value, SharedPlace* place);
 
 // Puts the parameter `timeout` into the deadline, which stays where it is earlier. It counts from arrival_ns.
 void bound_deadline(const InferOptions& options, runtime::Request* request);

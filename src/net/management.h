@@ -18,4 +18,13 @@ void repository_change(Service& service, Call* call, bool load, std::string_view
 // POST /verge/reload: what `verge reload` asks for.
 void repository_reload(Service& service, Call* call);
 
+// The shared memory extensions. `name` likewise, of a region; empty: all of them.
+void shared_memory_status(Service& service, Call* call, std::string_view name);
+void shared_memory_register(Service& service, Call* call, std::string_view name);
+void shared_memory_unregister(Service& service, Call* call, std::string_view name);
+void cuda_memory(Service& service, Call* call, std::string_view verb);
+
+// The trace extension (`model`: of that model, empty: of the server), or the logging extension.
+void settings(Service& service, Call* call, bool trace, std::string_view model);
+
 }  // namespace verge::net

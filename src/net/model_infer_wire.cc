@@ -3,6 +3,7 @@
 #include <charconv>
 #include <limits>
 
+#include "net/shared_tensors.h"
 #include "net/utf8.h"
 #include "net/wire.h"
 
@@ -234,7 +235,7 @@ Status decode_contents(std::string_view bytes, runtime::InputTensor* t, Scratch&
   return decode_varints(bytes, t, elements, scratch, copies);
 }
 
-Status read_input(std::string_view bytes, runtime::InputTensor* t, bool* has_contents) {
+Status read_input(std::string_view bytes, runtime::InputTensor* t, SharedPlace* place, bool* has_contents) {
   Reader reader(bytes);
   Field f;
   std::string_view datatype;
@@ -262,6 +263,7 @@ Status read_input(std::string_view bytes, runtime::InputTensor* t, bool* has_con
     } else if (f.number == 4 && f.type == wire::kBytes) {
       Parameter p;
       VERGE_RETURN_IF_ERROR(read_parameter(f.bytes, &p));
+      VERGE_RETURN_IF_ERROR(set_place_parameter(p.key, p.value, place));
     } else if (f.number == 5 && f.type == wire::kBytes) {
       *has_contents = true;
     }
@@ -292,18 +294,23 @@ Status read_requested_output(std::string_view bytes, std::string_view* name, Inf
   }
   if (!reader.ok()) return malformed("a requested output");
   *name = wanted.name;
-  if (known) options->wanted.push_back(wanted);
-  return check_utf8(wanted.name, "a requested output's name");
+  VERGE_RETURN_IF_ERROR(check_utf8(wanted.name, "a requested output's name"));
+  if (!wanted.place.region.empty()) VERGE_RETURN_IF_ERROR(find_shared_output(*options, &wanted));
+  if (known) options->wanted.push_back(std::move(wanted));
+  return {};
 }
 
-Status assign_raw(std::string_view message, runtime::Request* request) {
+// Raw contents belong, in order, to the inputs that are not in shared memory.
+void assign_raw(std::string_view message, const InferOptions& options, runtime::Request* request) {
   Reader reader(message);
   Field f;
   size_t i = 0;
-  while (reader.next(&f))
-    if (f.number == 7 && f.type == wire::kBytes)
-      request->inputs[i++].data = {reinterpret_cast<const std::byte*>(f.bytes.data()), f.bytes.size()};
-  return {};
+  auto shared = options.shared_inputs.begin();
+  while (reader.next(&f)) {
+    if (f.number != 7 || f.type != wire::kBytes) continue;
+    for (; shared != options.shared_inputs.end() && *shared == i; ++shared) ++i;
+    request->inputs[i++].data = {reinterpret_cast<const std::byte*>(f.bytes.data()), f.bytes.size()};
+  }
 }
 
 // Raw bytes lie where the message put them; engines want elements aligned.
@@ -392,8 +399,13 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
         if (request->inputs.size() == kMaxTensors) return invalid_argument("request message: more than 1024 inputs");
         runtime::InputTensor& t = request->inputs.emplace_back();
         bool has_contents = false;
-        VERGE_RETURN_IF_ERROR(read_input(f.bytes, &t, &has_contents));
-        if (has_contents) {
+        SharedPlace place;
+        VERGE_RETURN_IF_ERROR(read_input(f.bytes, &t, &place, &has_contents));
+        if (!place.region.empty()) {
+          if (has_contents) return invalid_argument("input '" + std::string(t.name) + "' has both contents and a place in shared memory");
+          VERGE_RETURN_IF_ERROR(read_shared_input(*options, place, scratch, &t, copies));
+          options->shared_inputs.push_back(request->inputs.size() - 1);
+        } else if (has_contents) {
           VERGE_RETURN_IF_ERROR(decode_contents(f.bytes, &t, scratch, copies));
           with_contents = t.name.empty() ? std::string_view("?") : t.name;
         }
@@ -405,7 +417,7 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
         break;
       }
       case 7:
-        if (raws < request->inputs.size())
+        if (raws < request->inputs.size() && options->shared_inputs.empty())
           request->inputs[raws].data = {reinterpret_cast<const std::byte*>(f.bytes.data()), f.bytes.size()};
         else
           raw_came_early = true;
@@ -423,10 +435,11 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
     if (!with_contents.empty())
       return invalid_argument("contents field must not be specified when using raw_input_contents for '" + std::string(with_contents) +
                               "' for model '" + std::string(request->model) + "'");
-    if (raws != request->inputs.size())
-      return invalid_argument("expected one raw_input_contents for each of " + std::to_string(request->inputs.size()) + " inputs, got " +
+    const size_t expected = request->inputs.size() - options->shared_inputs.size();
+    if (raws != expected)
+      return invalid_argument("expected one raw_input_contents for each of " + std::to_string(expected) + " inputs, got " +
                               std::to_string(raws));
-    if (raw_came_early) VERGE_RETURN_IF_ERROR(assign_raw(message, request));
+    if (raw_came_early) assign_raw(message, *options, request);
   }
   for (runtime::InputTensor& t : request->inputs) {
     VERGE_RETURN_IF_ERROR(check_tensor({t.dtype, t.shape, t.data}, t.name));
@@ -458,7 +471,34 @@ size_t find_raw_input(std::string_view prefix, size_t at_least) {
   return 0;
 }
 
-void write_model_infer_response(const runtime::Request& answered, SegmentWriter& out) {
+namespace {
+
+void add_parameter(ByteBuffer& out, std::string_view key, std::string_view text, uint64_t number) {
+  const wire::Nested entry(out, 4);
+  wire::add_string(out, 1, key);
+  const wire::Nested value(out, 2);
+  if (!text.empty()) return wire::add_bytes(out, 3, text);
+  wire::add_tag(out, 2, wire::kVarint);
+  wire::add_varint(out, number);
+}
+
+// An output that went to shared memory: its parameters say where.
+void write_shared_output(const runtime::OutputTensor& t, const WantedOutput& wanted, ByteBuffer& out) {
+  const wire::Nested output(out, 5);
+  wire::add_string(out, 1, t.name);
+  wire::add_bytes(out, 2, dtype_name(t.dtype));
+  for (int64_t d : t.shape.dims()) {
+    wire::add_tag(out, 3, wire::kVarint);
+    wire::add_varint(out, static_cast<uint64_t>(d));
+  }
+  add_parameter(out, "shared_memory_region", wanted.place.region, 0);
+  add_parameter(out, "shared_memory_byte_size", {}, wanted.written);
+  if (wanted.place.offset) add_parameter(out, "shared_memory_offset", {}, wanted.place.offset);
+}
+
+}  // namespace
+
+void write_model_infer_response(const runtime::Request& answered, const InferOptions& options, SegmentWriter& out) {
   ByteBuffer& text = out.text();
   wire::add_string(text, 1, answered.answered_model);
   if (answered.answered_version) {
@@ -476,6 +516,12 @@ void write_model_infer_response(const runtime::Request& answered, SegmentWriter&
     wire::add_bytes(text, 3, answered.answered_variant);
   }
   for (const runtime::OutputTensor& t : answered.outputs) {
+    if (!options.wanted.empty()) {
+      if (const WantedOutput* wanted = options.find(t.name); wanted && wanted->region) {
+        write_shared_output(t, *wanted, text);
+        continue;
+      }
+    }
     const std::string_view type = dtype_name(t.dtype);
     size_t shape = 0;
     for (int64_t d : t.shape.dims()) shape += wire::varint_size(static_cast<uint64_t>(d));

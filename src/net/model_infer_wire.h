@@ -99,6 +99,6 @@ class SegmentWriter {
   size_t mark_;
 };
 
-void write_model_infer_response(const runtime::Request& answered, SegmentWriter& out);
+void write_model_infer_response(const runtime::Request& answered, const InferOptions& options, SegmentWriter& out);
 
 }  // namespace verge::net

@@ -141,6 +141,10 @@ void models(Service& service, Call* call, std::string_view rest) {
     call->request.version = *version;
     verb = next_part(&rest);
   }
+  if (verb == "trace" && rest == "setting") {
+    if (allow(service, call, Allowed::kGetAndPost)) settings(service, call, true, call->request.model);
+    return;
+  }
   if (!rest.empty()) return unknown_path(service, call);
   if (verb == "infer") {
     if (allow(service, call, Allowed::kPost)) model_infer(service, call);

@@ -7,6 +7,7 @@
 #include "net/json_pull.h"
 #include "net/json_write.h"
 #include "net/service.h"
+#include "net/shared_tensors.h"
 #include "net/utf8.h"
 
 namespace verge::net {
@@ -157,6 +158,7 @@ class RequestReader {
     bool has_shape = false, has_data = false;
     const char* later = nullptr;  // data that stand before the type or the shape
     int64_t binary_size = -1;
+    SharedPlace place;
     while (json_.next_key(&key)) {
       if (key == "name") {
         VERGE_RETURN_IF_ERROR(text_value("name", &t->name));
@@ -169,7 +171,7 @@ class RequestReader {
         if (std::exchange(has_shape, true)) return tensor_error(t->name, "'shape' occurs twice");
         VERGE_RETURN_IF_ERROR(read_shape(&t->shape));
       } else if (key == "parameters") {
-        VERGE_RETURN_IF_ERROR(read_input_parameters(t->name, &binary_size));
+        VERGE_RETURN_IF_ERROR(read_input_parameters(t->name, &binary_size, &place));
       } else if (key == "data") {
         if (std::exchange(has_data, true)) return tensor_error(t->name, "'data' occurs twice");
         if (t->dtype == DType::kInvalid || !has_shape) {
@@ -186,6 +188,10 @@ class RequestReader {
     if (json_.failed()) return syntax();
     if (t->dtype == DType::kInvalid) return tensor_error(t->name, "has no 'datatype'");
     if (!has_shape) return tensor_error(t->name, "has no 'shape'");
+    if (!place.region.empty()) {
+      if (has_data || binary_size >= 0) return tensor_error(t->name, "has both data and a place in shared memory");
+      return read_shared_input(options_, place, call_->scratch, t, copies_);
+    }
     if (has_data && binary_size >= 0) return tensor_error(t->name, "has both 'data' and 'binary_data_size'");
     if (binary_size >= 0) return take_binary(t, static_cast<uint64_t>(binary_size));
     if (!has_data) return tensor_error(t->name, "has neither 'data' nor 'binary_data_size'");
@@ -297,21 +303,14 @@ class RequestReader {
     return json_.failed() ? syntax() : Status();
   }
 
-  Status read_input_parameters(std::string_view tensor, int64_t* binary_size) {
-    if (json_.peek() != Type::kObject) return json_.failed() ? syntax() : tensor_error(tensor, "'parameters' must be an object");
-    json_.enter_object();
-    std::string_view key, token;
-    while (json_.next_key(&key)) {
-      if (key != "binary_data_size") {
-        if (!json_.skip()) return syntax();
-        continue;
-      }
-      if (!json_.number(&token)) return syntax();
-      const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), *binary_size);
-      if (error != std::errc() || end != token.data() + token.size() || *binary_size < 0)
-        return tensor_error(tensor, "'binary_data_size' is no size");
-    }
-    return json_.failed() ? syntax() : Status();
+  Status read_input_parameters(std::string_view tensor, int64_t* binary_size, SharedPlace* place) {
+    return read_parameters([&](std::string_view name, const ParameterValue& value) {
+      if (name != "binary_data_size") return set_place_parameter(name, value, place);
+      uint64_t size = 0;
+      if (!value.natural(&size) || size > INT64_MAX) return tensor_error(tensor, "'binary_data_size' is no size");
+      *binary_size = static_cast<int64_t>(size);
+      return Status();
+    });
   }
 
   // Any value as a parameter's; objects, arrays and null are none.
@@ -377,6 +376,7 @@ class RequestReader {
         }
       }
       if (json_.failed()) return syntax();
+      if (!wanted.place.region.empty()) VERGE_RETURN_IF_ERROR(find_shared_output(options_, &wanted));
       request_.wanted_outputs.push_back(wanted.name);
     }
     return json_.failed() ? syntax() : Status();
@@ -444,6 +444,7 @@ Status write_data(const runtime::OutputTensor& t, ByteBuffer* out) {
 
 bool is_binary(const Call& call, std::string_view name) {
   const WantedOutput* wanted = call.options.find(name);
+  if (wanted && wanted->region) return false;
   return wanted && wanted->binary_given ? wanted->binary : call.options.binary_outputs;
 }
 
@@ -495,7 +496,17 @@ Status write_rest_infer(Call* call) {
       if (i) out.push_back(',');
       json_number(t.shape[i], &out);
     }
-    if (is_binary(*call, t.name)) {
+    if (const WantedOutput* wanted = call->options.find(t.name); wanted && wanted->region) {
+      out.append("],\"parameters\":{\"shared_memory_region\":");
+      json_string(wanted->place.region, &out);
+      out.append(",\"shared_memory_byte_size\":");
+      json_number(wanted->written, &out);
+      if (wanted->place.offset) {
+        out.append(",\"shared_memory_offset\":");
+        json_number(wanted->place.offset, &out);
+      }
+      out.append("}}");
+    } else if (is_binary(*call, t.name)) {
       any_binary = true;
       out.append("],\"parameters\":{\"binary_data_size\":");
       json_number(t.data.size(), &out);

@@ -57,6 +57,8 @@ struct ServerOptions {
   double idle_timeout_s = 300;                         // connection without requests
   double drain_timeout_s = 30;                         // after begin_stop(), connections are closed however they stand
 
+  bool shared_memory = false;                          // whether clients may name shared memory objects of this machine
+  std::string log_level = "info";                      // "debug", "info", "warning", "error": told by the log settings
   runtime::Repository* repository = nullptr;           // loads and unloads models; nullptr: that is answered with UNIMPLEMENTED
   std::function<void(const AccessRecord&)> access_log;  // called on front threads; empty: none
 };

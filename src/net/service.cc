@@ -8,6 +8,7 @@
 #include "net/grpc.h"
 #include "net/message_stream.h"
 #include "net/recoding.h"
+#include "net/shared_tensors.h"
 
 namespace verge::net {
 
@@ -117,13 +118,18 @@ Status Service::shape_outputs(Call* call) {
   runtime::Request& request = call->request;
   std::optional<Result<runtime::ModelDoc>> doc;
   for (runtime::OutputTensor& output : request.outputs) {
-    const WantedOutput* wanted = call->options.find(output.name);
-    if (!wanted || !wanted->classes) continue;
+    WantedOutput* wanted = call->options.find(output.name);
+    if (!wanted) continue;
+    if (!wanted->classes) {
+      if (wanted->region) VERGE_RETURN_IF_ERROR(write_shared_output(wanted, &output));
+      continue;
+    }
     if (!doc) doc = runtime().model_doc(front_.runtime_front(), request.answered_model, request.answered_version);
     bool batched = false;
     if (doc->ok())
       for (const TensorSpec& t : doc->value().outputs) batched = batched || (t.name == output.name && t.batch_axis == 0);
     VERGE_RETURN_IF_ERROR(classify(&output, wanted->classes, batched, call->scratch));
+    if (wanted->region) VERGE_RETURN_IF_ERROR(write_shared_output(wanted, &output));
   }
   return {};
 }
@@ -171,8 +177,10 @@ Result<runtime::ModelDoc> Service::serving_doc(std::string_view name, int64_t ve
 
 std::vector<std::string_view> extensions(const ServerOptions& options) {
   std::vector<std::string_view> out = {"binary_tensor_data", "classification",  "model_configuration", "parameters",
-                                       "schedule_policy",    "sequence",        "statistics"};
+                                       "schedule_policy",    "sequence",        "statistics",          "trace",
+                                       "logging"};
   if (options.repository) out.insert(out.end(), {"model_repository", "model_repository(unload_dependents)"});
+  if (options.shared_memory) out.push_back("system_shared_memory");
   return out;
 }
 

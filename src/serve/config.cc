@@ -102,6 +102,8 @@ const std::vector<Field>& fields() {
       {"log.format", one_of({"text", "json"}, "default text"), text(&Config::log_format, {"text", "json"})},
       {"log.access", described("boolean", "one JSON line a request on standard error; default false"),
        [](Config& c, const YamlNode& n) { return yaml_boolean(n, c.access_log) ? Status() : wrong("true or false is expected"); }},
+      {"shared_memory", described("boolean", "whether clients may pass tensors in shared memory objects of this machine; default false"),
+       [](Config& c, const YamlNode& n) { return yaml_boolean(n, c.shared_memory) ? Status() : wrong("true or false is expected"); }},
       {"limits.connections", ranged("open connections; default 10000", 1, 1'000'000), integer(&Config::max_connections, 1, 1'000'000)},
       {"limits.message", size("largest request message; default 512MiB"), bytes(&Config::max_message)},
       {"limits.receive_budget", size("memory for all requests being received or waiting; default 640MiB"), bytes(&Config::receive_budget)},

@@ -54,6 +54,7 @@ struct Config {
   std::string log_level = "info";
   std::string log_format = "text";
   bool access_log = false;
+  bool shared_memory = false;
   int64_t max_connections = 10'000;
   uint64_t max_message = uint64_t{512} << 20;
   uint64_t receive_budget = uint64_t{640} << 20;

@@ -48,6 +48,8 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   o.receive_budget_bytes = config.receive_budget;
   o.drain_timeout_s = config.drain_timeout_s;
   o.repository = &repository;
+  o.shared_memory = config.shared_memory;
+  o.log_level = config.log_level;
   if (config.access_log) {
     o.access_log = [&log](const net::AccessRecord& record) {
       std::string line;

@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
     else if (arg == "--max-message") options.max_message_bytes = std::strtoull(value(), nullptr, 10);
     else if (arg == "--header-timeout") options.header_timeout_s = std::atof(value());
     else if (arg == "--log") log = true;
+    else if (arg == "--shared-memory") options.shared_memory = true;
     else if (arg == "--no-repository") with_repository = false;
     else if (arg == "--no-stdin") watch_stdin = false;
     else return fprintf(stderr, "unknown argument %s\n", arg.c_str()), 2;
