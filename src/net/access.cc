@@ -151,7 +151,8 @@ Status admit_named_model(const Call& call) {
     if (need == Need::kInfer) return {};
     if (!path.starts_with(kInference) || path.ends_with("/ServerMetadata")) return {};
     // model_name = 2 of RepositoryModelLoad, RepositoryModelUnload and TraceSetting, name = 1 of the others.
-    model = text_field(call.body.text(), need == Need::kManage ? 2 : 1);
+    // Shared memory belongs to no model; its messages have a key of the client's choice there.
+    if (path.find("SharedMemory") == std::string_view::npos) model = text_field(call.body.text(), need == Need::kManage ? 2 : 1);
   } else {
     if (path == "/v2" || path == "/v2/") return {};
     for (const std::string_view start : {std::string_view("/v2/models/"), std::string_view("/v2/repository/models/")})

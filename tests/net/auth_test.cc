@@ -131,6 +131,8 @@ TEST_F(AuthTest, Grpc) {
   EXPECT_EQ(code("ModelMetadata", "\x0a\x08threaded", "some"), "7");
   EXPECT_EQ(code("ModelMetadata", "\x0a\x04" "echo\x0a\x08threaded", "some"), "7") << "the last field counts";
   EXPECT_EQ(code("RepositoryModelUnload", "\x12\x08threaded", "some"), "7");
+  EXPECT_EQ(code("SystemSharedMemoryRegister", "\x0a\x01r\x12\x04" "echo", "some"), "7") << "a key is no model";
+  EXPECT_EQ(code("SystemSharedMemoryRegister", "\x0a\x01r\x12\x04" "echo", "manage"), "12");
   EXPECT_EQ(code("RepositoryIndex", "", "infer"), "7");
   EXPECT_EQ(code("ServerMetadata", "", "some"), "0");
   EXPECT_THAT(server_->metrics_text(), HasSubstr("verge_net_shed_total{reason=\"unauthenticated\"} 3"));
