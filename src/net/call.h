@@ -11,6 +11,7 @@
 #include "net/infer_options.h"
 #include "net/metrics.h"
 #include "net/model_infer_wire.h"
+#include "net/trace_context.h"
 #include "runtime/api.h"
 
 namespace verge::net {
@@ -109,6 +110,7 @@ struct Call {
   const Peer* peer = nullptr;      // of the connection, while there is a transport
   const Token* token = nullptr;    // that of the Authorization header, if it is known
   bool has_authorization = false;
+  TraceContext trace;              // where an access log is kept
   size_t pool_index = 0;           // the front's; survives clear()
   int32_t stream = 0;
   Call* prev = nullptr;  // calls of one transport
@@ -168,6 +170,7 @@ inline void Call::clear() {
   peer = nullptr;
   token = nullptr;
   has_authorization = false;
+  trace.clear();
   stream = 0;
   prev = next = nullptr;
   prefix_bytes = 0;

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <random>
 
+#include "net/access_log.h"
 #include "net/connection.h"
 
 namespace verge::net {
@@ -19,6 +21,9 @@ constexpr size_t kCallsKept = 4096;
 
 // Of one turn, once the first step is taken.
 constexpr uint64_t kHandshakeShareNs = 500'000;
+
+// A turn longer than this kept everybody else waiting.
+constexpr uint64_t kStallNs = 20'000'000;
 
 uint64_t to_ns(double seconds) { return static_cast<uint64_t>(seconds * 1e9); }
 
@@ -36,6 +41,8 @@ Front::Front(Shared& shared, int index)
       index_(index),
       budget_(shared.budget),
       read_buffer_(new char[kReadBytes]),
+      log_lines_(shared.options.access_log ? std::make_unique<LineRing>() : nullptr),
+      random_(std::random_device{}() | (uint64_t{std::random_device{}()} << 32)),
       drain_timers_(to_ns(shared.options.drain_timeout_s)) {}
 
 Front::~Front() {
@@ -119,7 +126,14 @@ void Front::end_of_turn() {
     });
   }
   if (!dirty_.empty()) loop_->again();
+  if (log_lines_new_) {
+    log_lines_new_ = false;
+    shared_.access_log->wake();
+  }
   if (stopping_) finish_if_stopped();
+  const uint64_t took = now_ns() - loop_->now();
+  metrics_.turns.add(took);
+  if (took > kStallNs) metrics_.stalls.add();
 }
 
 void Front::adopt(int fd, const Peer& peer) {
@@ -192,7 +206,7 @@ void Front::run_handshakes() {
 
 void Front::handshake_ended(uint64_t took_ns) {
   --handshakes_open_;
-  if (took_ns) metrics_.handshakes.add();
+  if (took_ns) metrics_.handshakes.add(took_ns);
 }
 
 void Front::mark_dirty(Connection* c) {

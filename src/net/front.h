@@ -23,7 +23,9 @@
 
 namespace verge::net {
 
+class AccessLog;
 class Connection;
+class LineRing;
 struct Peer;
 
 // What the fronts of a server have in common.
@@ -38,6 +40,7 @@ struct Shared {
   ReceiveBudget budget;
   std::unique_ptr<SharedMemory> memory;  // nullptr: not enabled
   std::atomic<int> connections{0};
+  AccessLog* access_log = nullptr;  // nullptr: none is wanted
   std::unique_ptr<TlsContext> tls;  // nullptr: no listener has it
   std::function<std::string()> metrics_text;  // of the whole server's net layer
 };
@@ -78,6 +81,11 @@ class Front {
   void queue_handshake(Connection* connection);
   void handshake_ended(uint64_t took_ns);  // 0: without success
 
+  // The access log's ring; nullptr where none is wanted.
+  LineRing* log_lines() { return log_lines_.get(); }
+  void note_log_line() { log_lines_new_ = true; }
+  uint64_t* random() { return &random_; }
+
   Loop& loop() { return *loop_; }
   Shared& shared() { return shared_; }
   const ServerOptions& options() const { return shared_.options; }
@@ -112,6 +120,9 @@ class Front {
   std::unique_ptr<Service> service_;
   std::unique_ptr<runtime::Front> runtime_front_;
   std::unique_ptr<char[]> read_buffer_;
+  std::unique_ptr<LineRing> log_lines_;
+  bool log_lines_new_ = false;
+  uint64_t random_;  // of trace and span ids
   std::vector<std::unique_ptr<Call>> calls_;
   std::vector<Call*> free_calls_;
   std::vector<std::unique_ptr<MessageStream>> streams_;

@@ -151,10 +151,15 @@ Http1Error parse_http1_head(std::string_view head, Http1Head* out) {
         }
         break;
       case 10:
-        if (equal_ignoring_case(name, "connection")) {
+        if (equal_ignoring_case(name, "tracestate")) {
+          out->trace_state = value;
+        } else if (equal_ignoring_case(name, "connection")) {
           close = close || list_has(value, "close");
           keep = keep || list_has(value, "keep-alive");
         }
+        break;
+      case 11:
+        if (equal_ignoring_case(name, "traceparent")) out->trace_parent = value;
         break;
       case 12:
         if (equal_ignoring_case(name, "grpc-timeout")) {

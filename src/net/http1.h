@@ -17,6 +17,7 @@ struct Http1Head {
   bool expect_continue = false;
   Encoding encoding = Encoding::kIdentity;  // Content-Encoding
   Encoding accepts = Encoding::kIdentity;   // Accept-Encoding: what to answer with
+  std::string_view trace_parent, trace_state;
   std::string_view authorization, tenant;  // headers; empty: not given
   int64_t content_length = -1;   // -1: not given
   int64_t json_bytes = -1;       // Inference-Header-Content-Length

@@ -146,6 +146,10 @@ bool Http1Session::take_head(std::string_view text) {
   call_->encoding = head.encoding;
   call_->accepts = head.accepts;
   if (head.timeout_ns) call_->request.bounds.deadline_ns = now_ns() + head.timeout_ns;
+  if (front.log_lines()) {
+    call_->trace.take_parent(head.trace_parent);
+    call_->trace.take_state(head.trace_state);
+  }
   if (!head.authorization.empty()) connection_.take_authorization(call_, head.authorization);
   if (!head.tenant.empty()) connection_.take_tenant(call_, head.tenant);
   if (Status s = call_->head_error.ok() ? admit(*call_) : std::move(call_->head_error); !s.ok()) {

@@ -194,6 +194,12 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
         connection_.take_tenant(call, value);
       }
       break;
+    case 10:
+      if (name == "tracestate" && connection_.front().log_lines()) call->trace.take_state(value);
+      break;
+    case 11:
+      if (name == "traceparent" && connection_.front().log_lines()) call->trace.take_parent(value);
+      break;
     case 13:
       if (name == "grpc-encoding") call->encoding = encoding_from_name(value);
       if (name == "authorization") connection_.take_authorization(call, value);

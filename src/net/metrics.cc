@@ -1,5 +1,7 @@
 #include "net/metrics.h"
 
+#include <cstdio>
+
 #include "core/status.h"
 
 namespace verge::net {
@@ -63,7 +65,6 @@ std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive
   };
   single("verge_net_connections_total", "counter", "Connections accepted.", [](const Metrics& m) -> auto& { return m.connections; });
   single("verge_net_connections_open", "gauge", "Connections open now.", [](const Metrics& m) -> auto& { return m.connections_open; });
-  single("verge_net_handshakes_total", "counter", "TLS handshakes completed.", [](const Metrics& m) -> auto& { return m.handshakes; });
   single("verge_net_received_bytes_total", "counter", "Bytes read from sockets.",
          [](const Metrics& m) -> auto& { return m.received_bytes; });
   single("verge_net_sent_bytes_total", "counter", "Bytes written to sockets.", [](const Metrics& m) -> auto& { return m.sent_bytes; });
@@ -74,6 +75,42 @@ std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive
          [](const Metrics& m) -> auto& { return m.cancelled; });
   single("verge_net_streams_total", "counter", "Streaming gRPC calls begun.", [](const Metrics& m) -> auto& { return m.streams; });
   single("verge_net_streams_open", "gauge", "Streaming gRPC calls open now.", [](const Metrics& m) -> auto& { return m.streams_open; });
+  single("verge_net_loop_stall_total", "counter", "Turns of a front's loop that took more than 20 ms.", [](const Metrics& m) -> auto& { return m.stalls; });
+  single("verge_net_access_log_dropped_total", "counter", "Lines of the access log that found its buffer full.",
+         [](const Metrics& m) -> auto& { return m.log_drops; });
+  auto histogram = [&](std::string_view name, std::string_view help, const std::string& labels, auto get, bool head) {
+    if (head) family(out, name, "histogram", help);
+    const std::string prefix = labels.empty() ? "" : labels + ",";
+    uint64_t count = 0;
+    for (size_t i = 0; i <= Histogram::kBoundsNs.size(); ++i) {
+      count += get(i);
+      char bound[32] = "+Inf";
+      if (i < Histogram::kBoundsNs.size()) std::snprintf(bound, sizeof bound, "%g", static_cast<double>(Histogram::kBoundsNs[i]) / 1e9);
+      sample(out, std::string(name) + "_bucket", prefix + "le=\"" + bound + "\"", count);
+    }
+    return count;
+  };
+  auto sum_of = [&](std::string_view name, const std::string& labels, uint64_t ns, uint64_t count) {
+    char seconds[48];
+    std::snprintf(seconds, sizeof seconds, "%.9g", static_cast<double>(ns) / 1e9);
+    const std::string in = labels.empty() ? "" : "{" + labels + "}";
+    out.append(name).append("_sum").append(in).append(" ").append(seconds).append("\n");
+    out.append(name).append("_count").append(in).append(" ").append(std::to_string(count)).append("\n");
+  };
+  for (size_t f = 0; f < fronts.size(); ++f) {
+    const Histogram& h = fronts[f]->turns;
+    const std::string labels = "front=\"" + std::to_string(f) + "\"";
+    const uint64_t n = histogram("verge_net_turn_seconds", "Turns of each front's loop.", labels, [&](size_t i) { return h.bucket(i); }, f == 0);
+    sum_of("verge_net_turn_seconds", labels, h.sum_ns(), n);
+  }
+  uint64_t handshake_ns = 0;
+  for (const Metrics* m : fronts) handshake_ns += m->handshakes.sum_ns();
+  const uint64_t handshakes = histogram("verge_net_handshake_seconds", "TLS handshakes completed, from accept.", "", [&](size_t i) {
+    uint64_t total = 0;
+    for (const Metrics* m : fronts) total += m->handshakes.bucket(i);
+    return total;
+  }, true);
+  sum_of("verge_net_handshake_seconds", "", handshake_ns, handshakes);
   family(out, "verge_net_requests_total", "counter", "Requests answered, by protocol and status code.");
   for (int p = 0; p < kProtocols; ++p) {
     for (int code = 0; code < 17; ++code) {

@@ -21,6 +21,25 @@ class Counter {
   std::atomic<uint64_t> v_{0};
 };
 
+// Of durations, with fixed bounds. One writer, any reader.
+class Histogram {
+ public:
+  static constexpr std::array<uint64_t, 14> kBoundsNs = {50'000,     100'000,    200'000,     500'000,     1'000'000,   2'000'000,     5'000'000,
+                                                         10'000'000, 20'000'000, 50'000'000, 100'000'000, 200'000'000, 500'000'000, 1'000'000'000};
+  void add(uint64_t ns) {
+    size_t i = 0;
+    while (i < kBoundsNs.size() && ns > kBoundsNs[i]) ++i;
+    buckets_[i].add();
+    sum_ns_.add(ns);
+  }
+  uint64_t bucket(size_t i) const { return buckets_[i].get(); }  // i == kBoundsNs.size(): above all bounds
+  uint64_t sum_ns() const { return sum_ns_.get(); }
+
+ private:
+  std::array<Counter, kBoundsNs.size() + 1> buckets_;
+  Counter sum_ns_;
+};
+
 enum class Protocol : uint8_t { kGrpc, kHttp2, kHttp1 };
 inline constexpr int kProtocols = 3;
 std::string_view protocol_name(Protocol p);  // "grpc", "http2", "http1"
@@ -51,7 +70,10 @@ std::string_view shed_name(Shed reason);
 struct Metrics {
   Counter connections;         // accepted
   Counter connections_open;
-  Counter handshakes;          // of TLS, completed
+  Histogram handshakes;        // of TLS, from accept to their completion
+  Histogram turns;             // of the loop: from the events to the end of what they brought
+  Counter stalls;              // turns over 20 ms
+  Counter log_drops;           // lines of the access log
   Counter received_bytes;
   Counter sent_bytes;
   Counter copied_tensors;      // inputs copied because their bytes lay unaligned, or decoded from text or varints

@@ -8,11 +8,10 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "net/access_log.h"
 #include "net/front.h"
-#include "net/json_write.h"
 #include "net/listener.h"
 #include "net/peer.h"
-#include "net/utf8.h"
 
 namespace verge::net {
 namespace {
@@ -62,6 +61,12 @@ class Server::Impl final {
     }
     fronts_[0]->loop().add_timers(&pause_timers_);
     for (auto& a : acceptors_) VERGE_RETURN_IF_ERROR(fronts_[0]->loop().add(a->listener.fd(), EPOLLIN, a.get()));
+    if (shared.options.access_log) {
+      std::vector<LineRing*> rings;
+      for (auto& front : fronts_) rings.push_back(front->log_lines());
+      access_log_ = std::make_unique<AccessLog>(std::move(rings), shared.options.access_log);
+      shared.access_log = access_log_.get();
+    }
     const auto& cores = shared.options.front_cores;
     for (size_t i = 0; i < fronts_.size(); ++i) fronts_[i]->start_thread(cores.empty() ? -1 : cores[i % cores.size()]);
     started_ = true;
@@ -96,6 +101,7 @@ class Server::Impl final {
 
   void join() {
     for (auto& front : fronts_) front->join();
+    access_log_.reset();  // the last lines are written
   }
 
   void stop_now() {
@@ -190,6 +196,7 @@ class Server::Impl final {
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
   uint32_t accepted_ = 0;
   std::vector<std::unique_ptr<Front>> fronts_;
+  std::unique_ptr<AccessLog> access_log_;  // reads the fronts' rings
   bool started_ = false;
   std::atomic<bool> abandon_{false};
   std::mutex mutex_;
@@ -230,35 +237,5 @@ void Server::join() { impl_->join(); }
 Status Server::reload_tls() { return impl_->shared.tls ? impl_->shared.tls->reload() : Status(); }
 int64_t Server::tls_valid_until() const { return impl_->shared.tls ? impl_->shared.tls->valid_until() : 0; }
 std::string Server::metrics_text() const { return impl_->metrics_text(); }
-
-void print_access_record(const AccessRecord& r, std::string* out) {
-  ByteBuffer b;
-  auto text = [&b](std::string_view key, std::string_view value) {
-    b.append(b.empty() ? "{\"" : ",\"");
-    b.append(key);
-    b.append("\":");
-    json_string(valid_utf8(value) ? value : std::string_view("?"), &b);
-  };
-  auto number = [&b](std::string_view key, uint64_t value) {
-    b.append(",\"");
-    b.append(key);
-    b.append("\":");
-    json_number(value, &b);
-  };
-  text("protocol", r.protocol);
-  text("path", r.path);
-  text("model", r.model);
-  text("variant", r.variant);
-  text("id", r.id);
-  text("code", code_name(r.code));
-  if (r.protocol != "grpc") number("status", static_cast<uint64_t>(r.http_status));
-  number("request_bytes", r.request_bytes);
-  number("response_bytes", r.response_bytes);
-  number("queue_us", r.queue_ns / 1000);
-  number("compute_us", r.compute_ns / 1000);
-  number("total_us", r.total_ns / 1000);
-  b.append("}\n");
-  out->append(b.data(), b.size());
-}
 
 }  // namespace verge::net

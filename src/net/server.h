@@ -16,22 +16,6 @@
 
 namespace verge::net {
 
-// One answered request, as an access log wants it. The views are valid during the call only.
-struct AccessRecord {
-  std::string_view protocol;  // "grpc", "http1", "http2"
-  std::string_view path;
-  std::string_view model;
-  std::string_view variant;
-  std::string_view id;
-  int http_status = 0;
-  Code code = Code::kOk;
-  uint64_t request_bytes = 0, response_bytes = 0;  // of the bodies
-  uint64_t queue_ns = 0, compute_ns = 0;
-  uint64_t total_ns = 0;  // from the complete request to the complete answer
-};
-// Appends the record as one JSON line.
-void print_access_record(const AccessRecord& record, std::string* out);
-
 struct ServerOptions {
   std::vector<ListenOptions> listeners = {{}};
   TlsOptions tls;                     // of the listeners that have it
@@ -60,7 +44,8 @@ struct ServerOptions {
   bool shared_memory = false;                          // whether clients may name shared memory objects of this machine
   std::string log_level = "info";                      // "debug", "info", "warning", "error": told by the log settings
   runtime::Repository* repository = nullptr;           // loads and unloads models; nullptr: that is answered with UNIMPLEMENTED
-  std::function<void(const AccessRecord&)> access_log;  // called on front threads; empty: none
+  // Gets the access log, whole JSON lines, on a thread of its own; empty: none.
+  std::function<void(std::string_view lines)> access_log;
 };
 
 class Server {

@@ -3,10 +3,12 @@
 #include <optional>
 
 #include "net/access.h"
+#include "net/access_log.h"
 #include "net/classification.h"
 #include "net/front.h"
 #include "net/grpc.h"
 #include "net/message_stream.h"
+#include "net/peer.h"
 #include "net/recoding.h"
 #include "net/shared_tensors.h"
 
@@ -97,6 +99,7 @@ void Service::done(runtime::Request* request) {
     service.fail(call, std::move(request->status));
     return;
   }
+  const uint64_t begun = now_ns();
   if (!call->options.wanted.empty()) {
     if (Status s = service.shape_outputs(call); !s.ok()) {
       service.fail(call, std::move(s));
@@ -111,6 +114,7 @@ void Service::done(runtime::Request* request) {
     service.fail(call, std::move(s));
     return;
   }
+  request->encode_ns = now_ns() - begun;
   service.answer(call);
 }
 
@@ -149,7 +153,7 @@ void Service::send(Service& service, Call* call) {
 void Service::record(const Call& call) {
   const auto code = static_cast<size_t>(call.reply.code);
   front_.metrics().requests[static_cast<size_t>(call.protocol)][code < 17 ? code : 2].add();
-  if (front_.options().access_log) log(call);
+  if (front_.log_lines()) log(call);
 }
 
 void Service::log(const Call& call) {
@@ -164,9 +168,35 @@ void Service::log(const Call& call) {
   r.request_bytes = call.body.size();
   r.response_bytes = call.reply.body_bytes;
   r.queue_ns = call.request.queue_ns;
+  r.assembly_ns = call.request.assembly_ns;
   r.compute_ns = call.request.compute_ns;
+  r.encode_ns = call.request.encode_ns;
+  r.batch = call.request.batch;
+  r.tenant = front_.options().tenants[call.request.tenant];
+  if (call.peer) {
+    r.peer = call.peer->shown();
+    r.tls = call.peer->tls;
+  }
+  // A trace that begins here has its own id.
+  const TraceContext& trace = (call.part_of ? call.part_of->head() : call).trace;
+  char trace_id[TraceContext::kTraceId], span_id[TraceContext::kSpanId];
+  random_hex(front_.random(), span_id, sizeof span_id);
+  if (trace.given) {
+    r.trace_id = {trace.trace_id, sizeof trace.trace_id};
+    r.parent_id = {trace.parent_id, sizeof trace.parent_id};
+    r.trace_state = trace.state;
+  } else {
+    random_hex(front_.random(), trace_id, sizeof trace_id);
+    r.trace_id = {trace_id, sizeof trace_id};
+  }
+  r.span_id = {span_id, sizeof span_id};
   r.total_ns = now_ns() - call.request.arrival_ns;
-  front_.options().access_log(r);
+  log_line_.clear();
+  print_access_record(r, &log_line_);
+  if (front_.log_lines()->push(log_line_.view()))
+    front_.note_log_line();
+  else
+    front_.metrics().log_drops.add();
 }
 
 Result<runtime::ModelDoc> Service::serving_doc(std::string_view name, int64_t version) {

@@ -46,6 +46,7 @@ class Service {
   void fail_message(Call* call, Status status);
   void record(const Call& call);
   void log(const Call& call);
+  ByteBuffer log_line_;
   Front& front_;
   DeferredCalls deferred_;
 };

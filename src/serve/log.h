@@ -23,7 +23,7 @@ class Log {
   void info(std::string_view event, const Json& fields = Json::object()) const { write(runtime::LogLevel::kInfo, event, fields); }
   void warning(std::string_view event, const Json& fields = Json::object()) const { write(runtime::LogLevel::kWarning, event, fields); }
   void error(std::string_view event, const Json& fields = Json::object()) const { write(runtime::LogLevel::kError, event, fields); }
-  // A line that is JSON already, whatever level and format say.
+  // A line, or several, that are JSON already, whatever level and format say.
   void raw(std::string_view line) const;
 
  private:

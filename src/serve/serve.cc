@@ -51,11 +51,9 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   o.shared_memory = config.shared_memory;
   o.log_level = config.log_level;
   if (config.access_log) {
-    o.access_log = [&log](const net::AccessRecord& record) {
-      std::string line;
-      net::print_access_record(record, &line);
-      if (!line.empty() && line.back() == '\n') line.pop_back();
-      log.raw(line);
+    o.access_log = [&log](std::string_view lines) {
+      if (lines.ends_with('\n')) lines.remove_suffix(1);
+      log.raw(lines);
     };
   }
   return o;

@@ -66,10 +66,8 @@ int main(int argc, char** argv) {
     else return fprintf(stderr, "unknown argument %s\n", arg.c_str()), 2;
   }
   if (log)
-    options.access_log = [](const verge::net::AccessRecord& r) {
-      std::string line;
-      verge::net::print_access_record(r, &line);
-      [[maybe_unused]] ssize_t n = write(2, line.data(), line.size());
+    options.access_log = [](std::string_view lines) {
+      [[maybe_unused]] ssize_t n = write(2, lines.data(), lines.size());
     };
   sigset_t signals;
   sigemptyset(&signals);

@@ -507,23 +507,37 @@ TEST_F(ServerTest, SeveralServersAndFronts) {
 }
 
 TEST_F(ServerTest, AccessLog) {
-  std::mutex mutex;
   std::string lines;
   ServerOptions options;
-  options.access_log = [&](const AccessRecord& r) {
-    std::lock_guard lock(mutex);
-    print_access_record(r, &lines);
-  };
+  options.access_log = [&](std::string_view some) { lines += some; };
   start(options);
-  ask(closing_post(kInfer, request_));
-  std::lock_guard lock(mutex);
-  const auto j = nlohmann::json::parse(lines);
+  const std::string trace = "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nTracestate: a=1, b=2\r\n";
+  ask(post(kInfer, request_, "Connection: close\r\n" + trace));
+  H2Client client(server_->port());
+  const int32_t id = client.grpc("ModelInfer", infer_message("echo", 4), {{"traceparent", "00-nonsense"}, {"tracestate", "a=1"}});
+  ASSERT_TRUE(client.wait(id));
+  server_.reset();  // the log is complete
+  const size_t end = lines.find('\n');
+  const auto j = nlohmann::json::parse(lines.substr(0, end)), k = nlohmann::json::parse(lines.substr(end));
   EXPECT_EQ(j["protocol"], "http1");
   EXPECT_EQ(j["model"], "echo");
   EXPECT_EQ(j["variant"], "plain");
   EXPECT_EQ(j["status"], 200);
   EXPECT_EQ(j["code"], "OK");
   EXPECT_EQ(j["id"], "q");
+  EXPECT_EQ(j["tenant"], "default");
+  EXPECT_EQ(j["tls"], false);
+  EXPECT_THAT(j["peer"].get<std::string>(), StartsWith("127.0.0.1:"));
+  EXPECT_EQ(j["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+  EXPECT_EQ(j["parent_id"], "b7ad6b7169203331");
+  EXPECT_EQ(j["trace_state"], "a=1, b=2");
+  EXPECT_EQ(j["span_id"].get<std::string>().size(), 16u);
+  EXPECT_NE(j["span_id"], j["parent_id"]);
+  for (const char* key : {"unix_ms", "batch", "queue_us", "assembly_us", "compute_us", "encode_us", "total_us"}) EXPECT_TRUE(j[key].is_number()) << key;
+  EXPECT_EQ(k["protocol"], "grpc");
+  EXPECT_EQ(k["trace_id"].get<std::string>().size(), 32u) << "a trace of its own";
+  EXPECT_FALSE(k.contains("parent_id"));
+  EXPECT_FALSE(k.contains("trace_state"));
 }
 
 }  // namespace

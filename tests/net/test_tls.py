@@ -101,7 +101,7 @@ def test_versions_and_protocols(tls_server, authority):
     with pytest.raises((ssl.SSLError, ConnectionError)):
         connect(server, weak)
     assert server.metric('verge_net_shed_total{reason="handshake_failed"}') >= 2
-    assert server.metric("verge_net_handshakes_total") == 8
+    assert server.metric("verge_net_handshake_seconds_count") == 8
 
 
 @pytest.mark.parametrize("elements", [16, 5000, 3_000_000])
