@@ -71,6 +71,7 @@ bench-deps:       ## Debian packages that only `make bench` uses: grpc++, to com
 	@tools/setup/debian.sh bench
 
 bench: bench-deps build-tests test-env  ## Bare echoes, grpc++ and Verge side by side (ROUNDS=7 SECONDS=2); build/bench.json
+	@[ -x build/benchmarks/echo_grpcpp ] || { cmake build >/dev/null && ninja -C build -j$(BUILD_JOBS) echo_grpcpp; }
 	@.venv/test/bin/python benchmarks/bench.py --rounds $(ROUNDS) --seconds $(SECONDS)
 
 dist: build       ## A relocatable tarball in dist/ (ENGINES="openvino litert" chooses whose libraries go in)
