@@ -13,7 +13,7 @@ empty :=
 space := $(empty) $(empty)
 
 .PHONY: help deps toolchain test-env build build-tests build-asan build-tsan demo test check dist clean \
-        test-release test-asan test-integration test-tsan check-long test-dist bench bench-deps
+        test-release test-asan test-integration test-tsan check-long test-dist bench bench-deps fuzz fuzz-deps build-fuzz fuzz-smoke
 
 help:             ## This list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -54,7 +54,7 @@ test-integration: build-tests test-env
 	@.venv/toolchain/bin/python -m pytest -q python/tests
 	@.venv/test/bin/python -m pytest -q -m "not long" tests
 
-check: test-tsan test-dist check-long  ## The long forms: TSan, damage, memory, the tarball in an empty root folder
+check: test-tsan fuzz-smoke test-dist check-long  ## The long forms: TSan, fuzzers, damage, memory, the tarball in an empty root folder
 
 test-tsan: build-tsan
 	@tools/setup/ctest.sh build-tsan -R '^($(subst $(space),|,$(TSAN_TESTS)))$$'
@@ -74,8 +74,22 @@ bench: bench-deps build-tests test-env  ## Bare echoes, grpc++ and Verge side by
 	@[ -x build/benchmarks/echo_grpcpp ] || { cmake build >/dev/null && ninja -C build -j$(BUILD_JOBS) echo_grpcpp; }
 	@.venv/test/bin/python benchmarks/bench.py --rounds $(ROUNDS) --seconds $(SECONDS)
 
+MINUTES ?= 30
+fuzz-deps: deps
+	@tools/setup/debian.sh fuzz
+
+build-fuzz: fuzz-deps toolchain
+	@VERGE_CMAKE="-DVERGE_FUZZ=ON -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14" tools/setup/build.sh build-fuzz "" $(BUILD_JOBS) fuzzers
+
+fuzz: build-fuzz  ## A fuzzer for each parser of outside bytes, under ASan and UBSan (MINUTES=30 each; FUZZERS="http2 json" chooses)
+	@tests/fuzz/run.sh build-fuzz $$(($(MINUTES) * 60)) $(FUZZERS)
+
+fuzz-smoke: build-fuzz
+	@echo "== Fuzzers, three seconds each"
+	@tests/fuzz/run.sh build-fuzz 3
+
 dist: build       ## A relocatable tarball in dist/ (ENGINES="openvino litert" chooses whose libraries go in)
 	@tools/dist/make_dist.sh "$(ENGINES)"
 
 clean:            ## Removes what was built (not the Python environments)
-	rm -rf build build-asan build-tsan dist .cache zoo
+	rm -rf build build-asan build-tsan build-fuzz dist .cache zoo

@@ -196,8 +196,8 @@ class Checker {
     if (node.kind == YamlNode::Kind::kScalar) {
       op = node.text;
     } else if (node.kind == YamlNode::Kind::kMap && node.fields.size() == 1) {
-      op = node.fields[0].first;
-      params = &node.fields[0].second;
+      op = node.fields[0].key;
+      params = &node.fields[0].value;
     } else {
       return fail(node, path, "a step is one operator with its parameters, as {cast: {dtype: FP32}}; found " +
                                   (node.kind == YamlNode::Kind::kMap ? std::to_string(node.fields.size()) + " fields" : describe(node)));
@@ -316,13 +316,13 @@ std::vector<StepSpec> steps_of(const YamlNode& node) {
     if (item.kind == YamlNode::Kind::kScalar) {
       step.op = item.text;
     } else {
-      step.op = item.fields[0].first;
-      Json params = yaml_to_json(item.fields[0].second);
+      step.op = item.fields[0].key;
+      Json params = yaml_to_json(item.fields[0].value);
       // A parameter that is declared as a string stays one, whatever it looks like.
       for (const transform::OpDoc& op : transform::operators()) {
         if (op.op != step.op) continue;
         for (const transform::ParamDoc& p : op.params) {
-          const YamlNode* value = item.fields[0].second.find(p.name);
+          const YamlNode* value = item.fields[0].value.find(p.name);
           if (value && p.type == "string") params[std::string(p.name)] = value->text;
         }
       }

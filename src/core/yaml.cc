@@ -102,7 +102,7 @@ class TreeBuilder : public YAML::EventHandler {
     }
     Open& top = stack_.back();
     if (top.node.kind == YamlNode::Kind::kMap) {
-      top.node.fields.emplace_back(std::move(top.key), std::move(node));
+      top.node.fields.push_back({std::move(top.key), std::move(node)});
       top.have_key = false;
     } else {
       top.node.items.push_back(std::move(node));

@@ -5,13 +5,14 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "core/json.h"
 #include "core/status.h"
 
 namespace verge {
+
+struct YamlField;
 
 struct YamlNode {
   enum class Kind { kNull, kScalar, kList, kMap };
@@ -20,9 +21,14 @@ struct YamlNode {
   bool quoted = false;  // scalars: written in quotes, hence always a string
   std::string text;     // of a scalar
   std::vector<YamlNode> items;
-  std::vector<std::pair<std::string, YamlNode>> fields;  // in the file's order
+  std::vector<YamlField> fields;  // in the file's order
 
   const YamlNode* find(std::string_view key) const;  // nullptr if absent
+};
+
+struct YamlField {
+  std::string key;
+  YamlNode value;
 };
 
 inline constexpr size_t kMaxYamlBytes = size_t{1} << 20;

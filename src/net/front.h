@@ -54,6 +54,8 @@ class Front {
 
   void start_thread(int core);  // -1: anywhere
   void join();
+  // What the thread does: turns, until begin_stop() has come to its end. On the caller's thread where none was started.
+  void run();
   // Any thread.
   void post(std::function<void()> fn);
   // Connections it has or was promised.
@@ -103,7 +105,6 @@ class Front {
 
  private:
   Front(Shared& shared, int index);
-  void run();
   void end_of_turn();
   uint64_t next_timer_ns() const;
   void finish_if_stopped();

@@ -52,6 +52,7 @@ Status read_parameter(std::string_view bytes, Parameter* out) {
   while (entry.next(&f)) {
     if (f.number == 1 && f.type == wire::kBytes) {
       out->key = f.bytes;
+      VERGE_RETURN_IF_ERROR(check_utf8(out->key, "a parameter's name"));
     } else if (f.number == 2 && f.type == wire::kBytes) {
       Reader value(f.bytes);
       Field v;
@@ -61,8 +62,7 @@ Status read_parameter(std::string_view bytes, Parameter* out) {
       if (!value.ok()) return malformed("a parameter's value");
     }
   }
-  if (!entry.ok()) return malformed("a parameter");
-  return check_utf8(out->key, "a parameter's name");
+  return entry.ok() ? Status() : malformed("a parameter");
 }
 
 // The field of InferTensorContents that holds elements of a type; 0: only raw_input_contents can.
@@ -249,8 +249,10 @@ Status read_input(std::string_view bytes, runtime::InputTensor* t, SharedPlace* 
   while (reader.next(&f)) {
     if (f.number == 1 && f.type == wire::kBytes) {
       t->name = f.bytes;
+      VERGE_RETURN_IF_ERROR(check_utf8(t->name, "an input's name"));
     } else if (f.number == 2 && f.type == wire::kBytes) {
       datatype = f.bytes;
+      VERGE_RETURN_IF_ERROR(check_utf8(datatype, "an input's datatype"));
     } else if (f.number == 3 && f.type == wire::kVarint) {
       VERGE_RETURN_IF_ERROR(dimension(f.value));
     } else if (f.number == 3 && f.type == wire::kBytes) {
@@ -269,12 +271,9 @@ Status read_input(std::string_view bytes, runtime::InputTensor* t, SharedPlace* 
     }
   }
   if (!reader.ok()) return malformed("an input");
-  VERGE_RETURN_IF_ERROR(check_utf8(t->name, "an input's name"));
   t->dtype = dtype_from_name(datatype);
-  if (t->dtype == DType::kInvalid) {
-    VERGE_RETURN_IF_ERROR(check_utf8(datatype, "an input's datatype"));
+  if (t->dtype == DType::kInvalid)
     return invalid_argument("input '" + std::string(t->name) + "' has the unknown datatype '" + std::string(datatype) + "'");
-  }
   return {};
 }
 
@@ -286,6 +285,7 @@ Status read_requested_output(std::string_view bytes, std::string_view* name, Inf
   while (reader.next(&f)) {
     if (f.number == 1 && f.type == wire::kBytes) {
       wanted.name = f.bytes;
+      VERGE_RETURN_IF_ERROR(check_utf8(wanted.name, "a requested output's name"));
     } else if (f.number == 2 && f.type == wire::kBytes) {
       Parameter p;
       VERGE_RETURN_IF_ERROR(read_parameter(f.bytes, &p));
@@ -294,7 +294,6 @@ Status read_requested_output(std::string_view bytes, std::string_view* name, Inf
   }
   if (!reader.ok()) return malformed("a requested output");
   *name = wanted.name;
-  VERGE_RETURN_IF_ERROR(check_utf8(wanted.name, "a requested output's name"));
   if (!wanted.place.region.empty()) VERGE_RETURN_IF_ERROR(find_shared_output(*options, &wanted));
   if (known) options->wanted.push_back(std::move(wanted));
   return {};
@@ -385,9 +384,19 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
   while (reader.next(&f)) {
     if (f.type != wire::kBytes) continue;
     switch (f.number) {
-      case 1: request->model = f.bytes; break;
-      case 2: version = f.bytes; break;
-      case 3: request->id = f.bytes; break;
+      // Of a field that occurs more than once the last one counts, but each must be text.
+      case 1:
+        VERGE_RETURN_IF_ERROR(check_utf8(f.bytes, "the model's name"));
+        request->model = f.bytes;
+        break;
+      case 2:
+        VERGE_RETURN_IF_ERROR(check_utf8(f.bytes, "the model's version"));
+        version = f.bytes;
+        break;
+      case 3:
+        VERGE_RETURN_IF_ERROR(check_utf8(f.bytes, "the id"));
+        request->id = f.bytes;
+        break;
       case 4: {
         if (++parameters > kMaxParameters) return invalid_argument("request message: more than 1024 parameters");
         Parameter p;
@@ -427,9 +436,6 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
     }
   }
   if (!reader.ok()) return malformed("the request");
-  VERGE_RETURN_IF_ERROR(check_utf8(request->model, "the model's name"));
-  VERGE_RETURN_IF_ERROR(check_utf8(version, "the model's version"));
-  VERGE_RETURN_IF_ERROR(check_utf8(request->id, "the id"));
   VERGE_ASSIGN(request->version, parse_model_version(version));
   if (raws) {
     if (!with_contents.empty())

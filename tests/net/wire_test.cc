@@ -1,5 +1,6 @@
 #include "net/wire.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -210,6 +211,19 @@ TEST_F(ReadTest, RefusesVersions) {
     m.text(2, text);
     EXPECT_EQ(read(m).code(), Code::kInvalidArgument) << text;
   }
+}
+
+TEST_F(ReadTest, EveryTextIsUtf8AlsoThoseThatALaterOneReplaces) {
+  for (uint32_t field : {1, 2, 3}) {
+    Message m;
+    m.text(field, "\xff").text(field, "1");
+    EXPECT_THAT(read(m).message(), testing::HasSubstr("UTF-8")) << field;
+  }
+  Message a, m;
+  a.text(1, "\xff");
+  tensor(a, "A", "UINT8", {0});
+  m.sub(5, a).text(7, "");
+  EXPECT_THAT(read(m).message(), testing::HasSubstr("UTF-8"));
 }
 
 TEST_F(ReadTest, SkipsUnknownFieldsAndGroups) {
