@@ -19,8 +19,8 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def write_package(zoo, name, tensors, delay_us=0):
-    """`tensors`: (input, output, dtype, shape)…"""
+def write_package(zoo, name, tensors, delay_us=0, labels=()):
+    """`tensors`: (input, output, dtype, shape)…; `labels`: names of the classes along the last axis."""
     def spec(tensor_name, dtype, shape):
         return {"name": tensor_name, "dtype": dtype, "shape": shape, "batch_axis": 0 if shape and shape[0] < 0 else -1}
 
@@ -46,12 +46,17 @@ def write_package(zoo, name, tensors, delay_us=0):
                        "generate_seconds": 0, "files": [file]}],
     }
     folder = zoo / name / "1"
+    names = "".join(f"{label}\n" for label in labels).encode()
+    if labels:
+        manifest["labels"] = {"file": "labels.txt", "sha256": sha256(names)}
     text = json.dumps(manifest, indent=1)
     if (folder / "manifest.json").exists() and (folder / "manifest.json").read_text() == text:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "artifacts" / digest).mkdir(parents=True)
     (folder / "artifacts" / digest / "model.json").write_bytes(model)
+    if labels:
+        (folder / "labels.txt").write_bytes(names)
     (folder / "manifest.json").write_text(text)
     return folder
 

@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (auto n = serve::parse_bytes(input); n.ok()) require(*n <= uint64_t{1} << 60, "sizes are bounded");
   if (auto cores = serve::parse_cores(input); cores.ok()) require(cores->size() <= 4096, "cores are bounded");
   std::string host;
-  int64_t port = -1;
+  int port = -1;
   if (serve::parse_listen(input, host, port).ok()) require(port >= 0 && port <= 65535 && !host.empty(), "addresses");
   return 0;
 }

@@ -156,7 +156,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Front& front = **made;
     int fds[2];
     require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0, "a socket pair can be made");
-    front.adopt(fds[0]);
+    front.adopt(fds[0], Peer{});
     Client client(front, fds[1], std::move(bytes), step);
     front.post([&] { client.act(); });
     front.run();
