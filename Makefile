@@ -13,7 +13,7 @@ empty :=
 space := $(empty) $(empty)
 
 .PHONY: help deps toolchain test-env build build-tests build-asan build-tsan demo test check dist clean \
-        test-release test-asan test-integration test-tsan check-long test-dist bench bench-deps fuzz fuzz-deps build-fuzz fuzz-smoke
+        test-release test-asan test-integration test-tsan check-long test-dist bench bench-deps fuzz fuzz-deps build-fuzz fuzz-smoke conformance conformance-env soak
 
 help:             ## This list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 20
@@ -54,7 +54,7 @@ test-integration: build-tests test-env
 	@.venv/toolchain/bin/python -m pytest -q python/tests
 	@.venv/test/bin/python -m pytest -q -m "not long" tests
 
-check: test-tsan fuzz-smoke test-dist check-long  ## The long forms: TSan, fuzzers, damage, memory, the tarball in an empty root folder
+check: test-tsan fuzz-smoke conformance test-dist check-long  ## The long forms: TSan, fuzzers, conformance, damage, memory, soak, the tarball in an empty root folder
 
 test-tsan: build-tsan
 	@tools/setup/ctest.sh build-tsan -R '^($(subst $(space),|,$(TSAN_TESTS)))$$'
@@ -87,6 +87,17 @@ fuzz: build-fuzz  ## A fuzzer for each parser of outside bytes, under ASan and U
 fuzz-smoke: build-fuzz
 	@echo "== Fuzzers, three seconds each"
 	@tests/fuzz/run.sh build-fuzz 3
+
+conformance-env: deps
+	@tools/setup/python_env.sh conformance python/conformance-requirements.txt
+	@[ -d .venv/conformance/lib/python3*/site-packages/mlserver ] || .venv/conformance/bin/python -m pip install -q --disable-pip-version-check --no-deps mlserver==1.7.1
+
+conformance: build-tests conformance-env  ## The clients that pip installs, against the models that they expect (EXAMPLES=FOLDER: tritonclient's scripts; SPEC=FILE)
+	@.venv/toolchain/bin/python tools/make_conformance_models.py .cache/conformance-zoo
+	@.venv/conformance/bin/python tests/conformance/run.py $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(SPEC),--spec $(SPEC))
+
+soak: build-tests test-env  ## Mixed load with loads, unloads and cancellations (SOAK_MINUTES=3)
+	@.venv/test/bin/python -m pytest -q -s -m long tests/integration/test_soak.py
 
 dist: build       ## A relocatable tarball in dist/ (ENGINES="openvino litert" chooses whose libraries go in)
 	@tools/dist/make_dist.sh "$(ENGINES)"

@@ -23,7 +23,7 @@ void answer_bool(Service& service, Call* call, bool value) {
 
 void server_metadata(Service& service, Call* call) {
   ByteBuffer& text = start_message(call);
-  wire::add_string(text, 1, "verge");
+  wire::add_string(text, 1, service.front().options().name);
   wire::add_string(text, 2, service.front().options().version);
   for (std::string_view name : extensions(service.front().options())) wire::add_string(text, 3, name);
   answer_message(service, call);

@@ -29,7 +29,9 @@ void health(Service& service, Call* call, std::string_view key, bool good) {
 
 void server_metadata(Service& service, Call* call) {
   ByteBuffer& out = call->reply.text;
-  out.append("{\"name\":\"verge\",\"version\":");
+  out.append("{\"name\":");
+  json_string(service.front().options().name, &out);
+  out.append(",\"version\":");
   json_string(service.front().options().version, &out);
   out.append(",\"extensions\":[");
   bool first = true;

@@ -23,7 +23,8 @@ struct ServerOptions {
   std::vector<std::string> tenants = {"default"};  // names, as RuntimeOptions::tenants; at most runtime::kMostTenants
   int fronts = 1;                     // threads
   std::vector<int> front_cores;       // front i runs on front_cores[i % size]; empty: anywhere
-  std::string version = "0";          // told by server metadata
+  std::string name = "verge";         // told by server metadata, as is the version
+  std::string version = "0";
 
   // Limits. A request beyond them is refused with a status, a connection is closed; each has a counter (verge_net_shed_total).
   int max_connections = 10'000;                        // of the server

@@ -104,7 +104,7 @@ void FrontImpl::infer(Request& request) {
 
   const auto model = table().models.find(request.model);
   if (model == table().models.end()) {
-    return fail(request, unknown_, not_found("there is no model " + model_name(request)), Reason::kUnknownModel);
+    return fail(request, unknown_, not_found("Request for unknown model: " + model_name(request) + " is not found"), Reason::kUnknownModel);
   }
   const VersionEntry* version = model->second.find(request.version);
   if (version == nullptr) {

@@ -141,7 +141,7 @@ class RuntimeImpl final : public ServerRuntime {
   Result<std::pair<const ModelEntry*, const VersionEntry*>> find(Front& front, std::string_view name, int64_t version) const {
     const Table& table = static_cast<Handle&>(front).impl.table();
     const auto model = table.models.find(name);
-    if (model == table.models.end()) return not_found("there is no model '" + std::string(name.substr(0, 128)) + "'");
+    if (model == table.models.end()) return not_found("Request for unknown model: '" + std::string(name.substr(0, 128)) + "' is not found");
     const VersionEntry* v = model->second.find(version);
     if (v == nullptr) return not_found("model '" + model->first + "' has no version " + std::to_string(version));
     return std::pair(&model->second, v);

@@ -80,6 +80,7 @@ const std::vector<Field>& fields() {
          c.has_listen = true;
          return parse_listen(n.text, c.listen.address, c.listen.port);
        }},
+      {"server_name", described("string", "what server metadata tells as the server's name; default verge"), text(&Config::server_name)},
       {"fronts", ranged("threads that serve connections; default: one for every eight cores", 1, 64), integer(&Config::fronts, 1, 64)},
       {"lanes", ranged("lanes that run models, the cores dealt out among them; 0: the fronts run them; default: one a core, 0 on a single core", 0, 256),
        integer(&Config::lanes, 0, 256)},

@@ -36,6 +36,7 @@ struct ListenerConfig {
 
 struct Config {
   std::string zoo;
+  std::string server_name = "verge";
   net::ListenOptions listen;              // the simple form
   bool has_listen = false;
   std::vector<ListenerConfig> listeners;  // the long one, which counts where it is not empty

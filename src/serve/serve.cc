@@ -42,6 +42,7 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   o.tenants = tenant_names(config);
   o.fronts = static_cast<int>(placement.fronts);
   o.front_cores = placement.front_cores;
+  o.name = config.server_name;
   o.version = std::string(kVersion);
   o.max_connections = static_cast<int>(config.max_connections);
   o.max_message_bytes = config.max_message;

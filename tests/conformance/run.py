@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 SECONDS_A_CASE = 60
-CONFIG = HERE / "server.yaml"
+CONFIG = HERE / "server.yaml"  # what the clients' features need
 
 
 class Server:

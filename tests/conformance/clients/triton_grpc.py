@@ -245,5 +245,5 @@ def errors(server):
         assert error.status() == "StatusCode.INVALID_ARGUMENT"
         error = raises(InferenceServerException, lambda: c.infer("simple", sums(), outputs=[triton.InferRequestedOutput("NONE")]), "NONE")
         assert error.status() == "StatusCode.INVALID_ARGUMENT"
-        error = raises(InferenceServerException, lambda: c.get_model_metadata("wrong_model_name"), "unknown model")
+        error = raises(InferenceServerException, lambda: c.get_model_metadata("wrong_model_name"), "Request for unknown model")
         assert error.status() == "StatusCode.NOT_FOUND"

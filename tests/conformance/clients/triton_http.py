@@ -148,7 +148,7 @@ def errors(server):
         error = raises(InferenceServerException, lambda: c.infer("nothing", sums()), "nothing")
         assert error.status() == "404", error.status()
         assert raises(InferenceServerException, lambda: c.infer("simple", sums()[:1]), "INPUT1").status() == "400"
-        assert raises(InferenceServerException, lambda: c.get_model_metadata("wrong_model_name"), "unknown model").status() == "404"
+        assert raises(InferenceServerException, lambda: c.get_model_metadata("wrong_model_name"), "Request for unknown model").status() == "404"
 
 
 def generated_body(server):
