@@ -37,11 +37,11 @@ def ok_variants(report):
 class Server:
     """A `verge serve` process on a free loopback port, ready when the constructor returns."""
 
-    def __init__(self, path, *arguments, cores=None, env=None, log=None):
+    def __init__(self, path, *arguments, cores=None, env=None, log=None, listen="127.0.0.1:0"):
         self.log_path = log
         self.log = open(log, "w") if log else subprocess.DEVNULL
         self.process = subprocess.Popen(
-            [str(VERGE), "serve", str(path), "--listen", "127.0.0.1:0", *map(str, arguments)],
+            [str(VERGE), "serve", str(path), *(["--listen", listen] if listen else []), *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=self.log, text=True, env=env,
             preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
         )
