@@ -152,7 +152,7 @@ void repository_index(Service& service, Call* call) {
     Json j = {{"name", m.name}};
     if (m.version) j["version"] = std::to_string(m.version);
     j["state"] = m.state;
-    if (!m.reason.empty()) j["reason"] = m.reason;
+    j["reason"] = m.reason;  // also where there is none: MLServer's type requires it
     list.push_back(std::move(j));
   }
   answer_json(service, call, list);

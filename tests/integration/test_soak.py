@@ -191,5 +191,6 @@ def test_soak(resnet8, tmp_path):
     stalls = sum(v for k, v in after.items() if k.startswith("verge_net_loop_stall"))
     print(f"\n{MINUTES:g} minutes at 70 % of {capacity:,.0f}/s: {soak.done}; resident {first / 1e6:.1f} → {last / 1e6:.1f} MB; stalls {stalls:.0f}"
           + ("" if repository else "; without a repository nothing was unloaded"))
-    assert last <= first * 1.02, f"resident memory grew from {first / 1e6:.2f} to {last / 1e6:.2f} MB"
+    curve = ", ".join(f"{r / 1e6:.1f}" for r in resident[::max(1, len(resident) // 20)])
+    assert last <= first * 1.02, f"resident memory grew from {first / 1e6:.2f} to {last / 1e6:.2f} MB: {curve}"
     assert stalls == 0, {k: v for k, v in after.items() if "stall" in k}
