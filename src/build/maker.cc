@@ -82,6 +82,7 @@ Status Maker::inspect() {
   m.network = inspected_.signature;
   m.inputs = served_.inputs;
   m.outputs = served_.outputs;
+  m.sequence = c_.recipe.sequence;
   package_.labels = c_.labels;
   m.metric = c_.recipe.metric;
   m.limits.max_abs_diff = c_.recipe.max_abs_diff.value_or(-1);

@@ -447,6 +447,12 @@ Result<Recipe> parse_recipe(std::string_view text, const std::string& file, cons
     for (const YamlNode& n : outputs->items) r.outputs.push_back({text_of(n, "name"), text_of(n, "from"), steps_of(n)});
     VERGE_RETURN_IF_ERROR(unique_names(root, "outputs", r.outputs, checker));
   }
+  if (const YamlNode* sequence = root.find("sequence")) {
+    auto parsed = parse_sequence(yaml_to_json(*sequence), "sequence");
+    if (!parsed.ok()) return checker.fail(*sequence, "sequence", parsed.status().message());
+    r.sequence = std::move(parsed).value();
+    if (!r.sequence.given()) return checker.fail(*sequence, "sequence", "names neither a control nor a state; leave it out for a model without either");
+  }
   if (const YamlNode* data = root.find("data")) {
     if (const YamlNode* n = data->find("calibration")) {
       VERGE_ASSIGN(r.calibration, dataset_of(*n, "data.calibration", dir, checker));
@@ -525,6 +531,7 @@ Json normalised_recipe(const Recipe& r) {
   for (const RecipeOutput& out : r.outputs) {
     j["outputs"].push_back(Json{{"name", out.name}, {"from", out.from}, {"steps", steps_json(out.steps)}});
   }
+  if (r.sequence.given()) j["sequence"] = sequence_json(r.sequence);
   j["metric"] = Json{{"kind", metric_name(r.metric.kind)}, {"k", r.metric.k}, {"output", r.metric.output}};
   j["max_accuracy_loss"] = optional_json(r.max_accuracy_loss);
   j["max_abs_diff"] = optional_json(r.max_abs_diff);

@@ -70,6 +70,7 @@ struct Recipe {
   std::string signature;  // SavedModel signature; empty: the default one
   std::vector<RecipeInput> inputs;
   std::vector<RecipeOutput> outputs;
+  SequenceSpec sequence;
   std::string labels;  // absolute path; empty: none
   std::optional<data::DatasetSpec> calibration;
   std::optional<data::DatasetSpec> evaluation;

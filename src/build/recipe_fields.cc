@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/sequence.h"
+
 namespace verge::build {
 namespace {
 
@@ -22,6 +24,29 @@ constexpr FieldDoc kOutputFields[] = {
     {"steps", FieldType::kSteps, false, "transforms from the network's output to the answer"},
 };
 constexpr ObjectDoc kOutput{"output", kOutputFields};
+
+constexpr FieldDoc kControlFields[] = {
+    {"start", FieldType::kString, false, "network input that is 1 in a sequence's first request, else 0: BOOL, INT32 or FP32, one element a sample"},
+    {"end", FieldType::kString, false, "the same for its last request"},
+    {"ready", FieldType::kString, false, "network input that is 1 for every sample"},
+    {"id", FieldType::kString, false, "network input that is the sequence's id: INT32, UINT32, INT64, UINT64 or BYTES"},
+};
+constexpr ObjectDoc kControls{"controls", kControlFields};
+
+constexpr FieldDoc kStateFields[] = {
+    {"input", FieldType::kString, true, "network input that takes the state"},
+    {"output", FieldType::kString, true, "network output that gives the next one"},
+    {"initial", FieldType::kString, false, "what a sequence begins with", "zeros"},
+};
+constexpr ObjectDoc kState{"state", kStateFields};
+
+constexpr FieldDoc kSequenceFields[] = {
+    {"controls", FieldType::kObject, false, "network inputs that tell where a sequence begins and ends; clients do not see them", "", &kControls},
+    {"state", FieldType::kObjects, false, "what goes from one request of a sequence to the next; clients do not see it", "", &kState},
+    {"limit", FieldType::kInteger, false, "sequences in progress at a time; default 1024", "", nullptr, 1, kMostSequences},
+    {"idle_seconds", FieldType::kNumber, false, "a sequence without a request for so long is forgotten; default 60", "", nullptr, 0.001, 86'400},
+};
+constexpr ObjectDoc kSequence{"sequence", kSequenceFields};
 
 constexpr FieldDoc kDatasetFields[] = {
     {"path", FieldType::kString, false, "file, or folder of images, relative to this file"},
@@ -74,6 +99,7 @@ constexpr FieldDoc kRecipeFields[] = {
     {"signature", FieldType::kString, false, "SavedModel signature; default: serving_default, or the only one"},
     {"inputs", FieldType::kObjects, false, "the served inputs; default: the network's own", "", &kInput},
     {"outputs", FieldType::kObjects, false, "the served outputs; default: the network's own", "", &kOutput},
+    {"sequence", FieldType::kObject, false, "a stateful model: requests belong to sequences", "", &kSequence},
     {"labels", FieldType::kString, false, "text file of class names, one a line"},
     {"data", FieldType::kObject, false, "data sets", "", &kData},
     {"metric", FieldType::kObject, false, "how accuracy is measured; default top1 where evaluation data have class ids", "", &kMetric},

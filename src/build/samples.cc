@@ -133,6 +133,23 @@ Result<NetworkSamples> run_chains(const Served& served, const data::Dataset& dat
       VERGE_RETURN_IF_ERROR(append(result, *part, count, batched, what));
     }
   }
+  // Each sample as if a sequence began with it: no state. Controls are left at 0, which is what most requests bring.
+  for (const TensorSpec& spec : served.by_sequence) {
+    Shape shape = spec.shape;
+    if (spec.batch_axis == 0) shape.erase(0);
+    for (int i = 0; i < shape.rank(); ++i) {
+      if (shape[i] < 0) shape[i] = 1;
+    }
+    shape.insert(0, out.count);
+    Tensor& zeros = out.inputs[spec.name];
+    if (spec.dtype != DType::kBytes) {
+      zeros = Tensor(spec.dtype, shape);
+    } else {
+      zeros.dtype = spec.dtype;
+      zeros.shape = shape;
+      zeros.data.resize(4 * static_cast<size_t>(shape.elements()));
+    }
+  }
   return out;
 }
 

@@ -67,10 +67,13 @@ std::string misfit(const TensorSpec& made, const TensorSpec& wanted) {
 
 Result<Served> resolve_served(const Recipe& recipe, const Signature& network, const std::vector<std::string>& labels) {
   Served served;
+  if (Status s = check_sequence(recipe.sequence, network); !s.ok()) return recipe.error("sequence", s.message());
   transform::Context context{labels};
   std::vector<RecipeInput> inputs = recipe.inputs;
   if (inputs.empty()) {
-    for (const TensorSpec& t : network.inputs) inputs.push_back({t.name, DType::kInvalid, std::nullopt, t.name, {}});
+    for (const TensorSpec& t : network.inputs) {
+      if (!recipe.sequence.feeds(t.name)) inputs.push_back({t.name, DType::kInvalid, std::nullopt, t.name, {}});
+    }
   }
   std::vector<std::string> fed;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -80,6 +83,7 @@ Result<Served> resolve_served(const Recipe& recipe, const Signature& network, co
     if (std::find(fed.begin(), fed.end(), target->name) != fed.end()) {
       return recipe.error(path + ".feeds", "the network's input '" + target->name + "' is fed twice");
     }
+    if (recipe.sequence.feeds(target->name)) return recipe.error(path + ".feeds", "the network's input '" + target->name + "' is fed by the sequence");
     fed.push_back(target->name);
     VERGE_ASSIGN(TensorSpec spec, served_input_spec(recipe, in, *target, path));
     auto chain = transform::Chain::build(in.steps, spec, context, "input '" + in.name + "'");
@@ -93,14 +97,16 @@ Result<Served> resolve_served(const Recipe& recipe, const Signature& network, co
     served.input_chains.push_back(std::move(*chain));
   }
   for (const TensorSpec& t : network.inputs) {
-    if (std::find(fed.begin(), fed.end(), t.name) == fed.end()) {
+    if (std::find(fed.begin(), fed.end(), t.name) == fed.end() && !recipe.sequence.feeds(t.name)) {
       return recipe.error("inputs", "nothing feeds the network's input '" + t.name + "' (" + std::string(dtype_name(t.dtype)) + " " + t.shape.to_string() + ")");
     }
   }
 
   std::vector<RecipeOutput> outputs = recipe.outputs;
   if (outputs.empty()) {
-    for (const TensorSpec& t : network.outputs) outputs.push_back({t.name, t.name, {}});
+    for (const TensorSpec& t : network.outputs) {
+      if (!recipe.sequence.takes(t.name)) outputs.push_back({t.name, t.name, {}});
+    }
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
     const RecipeOutput& out = outputs[i];
@@ -111,6 +117,9 @@ Result<Served> resolve_served(const Recipe& recipe, const Signature& network, co
     ServedOutput o{chain->output(), source->name, out.steps};
     o.spec.name = out.name;
     served.outputs.push_back(std::move(o));
+  }
+  for (const TensorSpec& t : network.inputs) {
+    if (recipe.sequence.feeds(t.name)) served.by_sequence.push_back(t);
   }
   return served;
 }

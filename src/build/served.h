@@ -12,9 +12,10 @@
 namespace verge::build {
 
 struct Served {
-  std::vector<ServedInput> inputs;    // one for each input of the network, in the recipe's order
+  std::vector<ServedInput> inputs;    // one for each input of the network but those that the sequence feeds, in the recipe's order
   std::vector<ServedOutput> outputs;
   std::vector<transform::Chain> input_chains;  // as inputs
+  std::vector<TensorSpec> by_sequence;         // network inputs that data sets know nothing of
 };
 
 // Errors name the recipe's file, line and field, and for a chain the step.

@@ -239,6 +239,17 @@ Status read_measure(JsonReader& r, Manifest& m) {
   return r.status();
 }
 
+Status read_sequence(JsonReader& r, Manifest& m) {
+  if (!r.has("sequence")) return {};
+  const Json& block = r.object("sequence");
+  VERGE_RETURN_IF_ERROR(r.status());
+  VERGE_ASSIGN(m.sequence, parse_sequence(block, r.where() + ": sequence"));
+  VERGE_RETURN_IF_ERROR(check_sequence(m.sequence, m.network).prefixed(r.where()));
+  for (const ServedInput& in : m.inputs)
+    if (m.sequence.feeds(in.feeds)) return invalid_argument(r.where() + ": input '" + in.spec.name + "' feeds '" + in.feeds + "', which the sequence does");
+  return {};
+}
+
 Status read_golden(JsonReader& r, Manifest& m) {
   if (!r.has("golden")) return {};
   JsonReader e(r.object("golden"), r.where() + ": golden");
@@ -432,6 +443,7 @@ Result<Manifest> parse_manifest(std::string_view text) {
   VERGE_RETURN_IF_ERROR(s.status());
   VERGE_ASSIGN(m.network, parse_signature(r.object("network"), "manifest: network"));
   VERGE_RETURN_IF_ERROR(read_transforms(r, m));
+  VERGE_RETURN_IF_ERROR(read_sequence(r, m));
   if (r.has("labels")) {
     JsonReader l(r.object("labels"), "manifest: labels");
     m.labels_file = l.str("file");
@@ -459,6 +471,7 @@ std::string print_manifest(const Manifest& m) {
   for (const auto& in : m.inputs) j["inputs"].push_back(served_json(in.spec, "feeds", in.feeds, in.steps));
   j["outputs"] = Json::array();
   for (const auto& out : m.outputs) j["outputs"].push_back(served_json(out.spec, "from", out.from, out.steps));
+  if (m.sequence.given()) j["sequence"] = sequence_json(m.sequence);
   if (!m.labels_file.empty()) j["labels"] = {{"file", m.labels_file}, {"sha256", m.labels_sha256}};
   if (m.metric.kind != MetricKind::kNone) {
     j["metric"] = {{"kind", metric_name(m.metric.kind)}};

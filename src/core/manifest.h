@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "core/sequence.h"
 #include "core/status.h"
 #include "core/tensor.h"
 
@@ -120,6 +121,7 @@ struct Manifest {
   Signature network;          // the network's own signature
   std::vector<ServedInput> inputs;    // the served signature
   std::vector<ServedOutput> outputs;
+  SequenceSpec sequence;              // of a stateful model: what feeds the network beside the served inputs
   std::string labels_file;    // "labels.txt" in the package, empty if there are none
   std::string labels_sha256;
   Metric metric;

@@ -15,6 +15,7 @@ using policy::LifeEvent;
 using policy::VariantState;
 
 constexpr uint64_t kMostRetryNs = 60'000'000'000;
+constexpr size_t kMostLeft = 16;
 
 // A sample of nothing: zeros, and empty strings.
 Tensor zero_sample(const TensorSpec& spec) {
@@ -240,11 +241,23 @@ void Loader::do_retire(const Key& key, std::function<void()> unloaded) {
     log(LogLevel::kInfo, "model_retired", {{"model", key.first}, {"version", key.second}});
     publish();
     if (version->leaving > 0) {
-      if (unloaded) version->gone.push_back(std::move(unloaded));
+      version->gone.push_back([this, key, unloaded = std::move(unloaded)] {
+        left(key);
+        if (unloaded) unloaded();
+      });
       return;
     }
+    left(key);
   }
   if (unloaded) unloaded();
+}
+
+// The figures of some versions that have gone are still told, so that a scrape sees how they ended.
+void Loader::left(const Key& key) {
+  left_.push_back(key);
+  if (left_.size() <= kMostLeft) return;
+  if (!versions_.contains(left_.front())) shared_.metrics.forget(left_.front().first, left_.front().second);
+  left_.pop_front();
 }
 
 void Loader::withdraw(const std::shared_ptr<Version>& version) {

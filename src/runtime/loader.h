@@ -61,6 +61,7 @@ class Loader {
   // On the loader's thread.
   void do_serve(std::shared_ptr<const ModelSource> source, std::shared_ptr<Publication> publication);
   void load_published(const std::shared_ptr<Version>& version, uint32_t variant, Publication& publication);
+  void left(const Key& key);
   void take_over(const std::shared_ptr<Version>& version);
   void finish(Publication& publication);
   std::shared_ptr<Version> make_version(const std::shared_ptr<const ModelSource>& source);
@@ -79,6 +80,7 @@ class Loader {
   const std::function<void(std::shared_ptr<const Table>)> publish_;
   std::map<Key, std::shared_ptr<Version>> versions_;
   std::map<Key, std::shared_ptr<Version>> incoming_;  // to take the place of one that answers, when they are loaded
+  std::deque<Key> left_;  // versions that have gone, the latest last
   std::map<std::string, bool> engines_used_;
 
   mutable std::mutex table_mutex_;  // scrapes and new fronts against the loader; never taken by a request

@@ -112,11 +112,11 @@ ModelStats* Metrics::model(const std::string& name) {
   return slot.get();
 }
 
-VariantStats* Metrics::variant(const std::string& model, int64_t version, const std::string& variant) {
+std::shared_ptr<VariantStats> Metrics::variant(const std::string& model, int64_t version, const std::string& variant) {
   std::lock_guard lock(mutex_);
   auto& slot = variants_[{model, version, variant}];
   if (slot == nullptr) {
-    slot = std::make_unique<VariantStats>();
+    slot = std::make_shared<VariantStats>();
     slot->model = model;
     slot->version = version;
     slot->variant = variant;
@@ -124,7 +124,12 @@ VariantStats* Metrics::variant(const std::string& model, int64_t version, const 
     slot->part_count = size_t{fronts_} * tenants_.size();
     slot->parts = std::make_unique<VariantStats::Part[]>(slot->part_count);
   }
-  return slot.get();
+  return slot;
+}
+
+void Metrics::forget(const std::string& model, int64_t version) {
+  std::lock_guard lock(mutex_);
+  std::erase_if(variants_, [&](const auto& v) { return std::get<0>(v.first) == model && std::get<1>(v.first) == version; });
 }
 
 std::string Metrics::text(const Gauges& g) const {

@@ -119,7 +119,9 @@ class Metrics {
  public:
   Metrics(uint32_t fronts, const std::vector<TenantOptions>& tenants);
   ModelStats* model(const std::string& name);
-  VariantStats* variant(const std::string& model, int64_t version, const std::string& variant);
+  std::shared_ptr<VariantStats> variant(const std::string& model, int64_t version, const std::string& variant);
+  // A version's figures are told no more; whoever still counts in them may.
+  void forget(const std::string& model, int64_t version);
   ModelStats& unknown() { return *model(""); }  // requests for models that are not served
 
   struct Gauges {
@@ -135,7 +137,7 @@ class Metrics {
   std::vector<std::string> tenants_;  // names; labels where there is more than one
   mutable std::mutex mutex_;  // of the maps; the request path holds pointers into them
   std::map<std::string, std::unique_ptr<ModelStats>> models_;
-  std::map<std::tuple<std::string, int64_t, std::string>, std::unique_ptr<VariantStats>> variants_;
+  std::map<std::tuple<std::string, int64_t, std::string>, std::shared_ptr<VariantStats>> variants_;
 };
 
 }  // namespace verge::runtime

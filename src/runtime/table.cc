@@ -38,6 +38,7 @@ std::string type_of(const TensorSpec& s) { return std::string(dtype_name(s.dtype
 Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> source) {
   auto v = std::make_shared<ServedVersion>();
   const Manifest& m = source->manifest;
+  if (m.sequence.given()) return unimplemented("it is stateful (`sequence` in its manifest), and this server runs no sequences");
   const transform::Context context{source->labels};
   std::vector<bool> fed(m.network.inputs.size(), false);
   for (const ServedInput& in : m.inputs) {
@@ -154,7 +155,7 @@ ModelStatistics statistics_of(const VersionEntry& version) {
     for (const Counter& c : from.buckets) to.count += c.get();
     to.ns += from.sum_ns.get();
   };
-  for (VariantStats* variant : version.served->variant_stats) {
+  for (const auto& variant : version.served->variant_stats) {
     for (size_t i = 0; i < variant->part_count; ++i) {
       const VariantStats::Part& p = variant->parts[i];
       s.inference_count += p.samples.get();

@@ -24,7 +24,7 @@ struct ServedVersion {
   std::vector<uint32_t> feeds;           // served input -> network input
   std::vector<transform::Chain> after;   // the network's way to a served output
   std::vector<uint32_t> from;            // served output -> network output
-  std::vector<VariantStats*> variant_stats;  // as source->manifest.variants
+  std::vector<std::shared_ptr<VariantStats>> variant_stats;  // as source->manifest.variants
   const Manifest& manifest() const { return source->manifest; }
 };
 

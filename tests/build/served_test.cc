@@ -62,6 +62,34 @@ TEST(Served, MisfitsNameTheFieldAndTheStep) {
   EXPECT_THAT(error_of("inputs: [{name: a, feeds: x}, {name: b, feeds: x}]", two), HasSubstr("is fed twice"));
 }
 
+TEST(Served, ASequencesTensorsAreNotTheClients) {
+  Signature s = network();
+  s.inputs.push_back({"start", DType::kInt32, {-1, 1}, 0, {}});
+  s.inputs.push_back({"sum_in", DType::kFp32, {-1, 4}, 0, {}});
+  s.outputs.push_back({"sum_out", DType::kFp32, {-1, 4}, 0, {}});
+  const std::string block = "sequence: {controls: {start: start}, state: [{input: sum_in, output: sum_out}]}\n";
+  const auto served = resolve_served(recipe(block), s, {});
+  ASSERT_TRUE(served.ok()) << served.status().message();
+  ASSERT_EQ(served->inputs.size(), 1u);
+  ASSERT_EQ(served->outputs.size(), 1u);
+  EXPECT_EQ(served->inputs[0].feeds, "x");
+  EXPECT_EQ(served->by_sequence.size(), 2u);
+  // Samples of a data set begin sequences.
+  data::Dataset set;
+  set.samples = 3;
+  set.inputs["x"] = Tensor(DType::kFp32, Shape{3, 2, 2});
+  const auto samples = run_chains(*served, set);
+  ASSERT_TRUE(samples.ok()) << samples.status().message();
+  EXPECT_EQ(samples->inputs.at("sum_in").shape, (Shape{3, 4}));
+  EXPECT_EQ(samples->inputs.at("start").shape, (Shape{3, 1}));
+  EXPECT_THAT(error_of(block + "inputs: [{name: x}, {name: start}]", s), HasSubstr("'start' is fed by the sequence"));
+  EXPECT_THAT(error_of("sequence: {controls: {start: begin}}", s), HasSubstr("takes no 'begin'"));
+  EXPECT_THAT(error_of("sequence: {state: [{input: sum_in, output: y}]}", s), HasSubstr("differ in shape"));
+  EXPECT_FALSE(parse_recipe("model: m\nsequence: {}", "model.yaml", "/m").ok());
+  EXPECT_FALSE(parse_recipe("model: m\nsequence: {controls: {begin: x}}", "model.yaml", "/m").ok());
+  EXPECT_NE(normalised_recipe(recipe(block)), normalised_recipe(recipe("")));
+}
+
 TEST(Samples, ChainsRunOverAllSamples) {
   auto served = resolve_served(recipe("inputs: [{name: image, dtype: UINT8, shape: [2, 2], steps: [{cast: {dtype: FP32}}]}]"), network(), {});
   ASSERT_TRUE(served.ok()) << served.status().message();

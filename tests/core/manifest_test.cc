@@ -74,6 +74,28 @@ TEST(Manifest, PrintsTheSameBytesAfterParsing) {
   EXPECT_EQ(m->variant("litert-tflite-int8")->reason, "no calibration data");
 }
 
+TEST(Manifest, ASequenceIsKeptAndCheckedAgainstTheNetwork) {
+  Manifest m = sample();
+  EXPECT_EQ(print_manifest(m).find("sequence"), std::string::npos);
+  m.network.inputs.push_back({"start", DType::kBool, {-1, 1}, 0, {}});
+  m.network.inputs.push_back({"h_in", DType::kFp32, {-1, 4}, 0, {}});
+  m.network.outputs.push_back({"h_out", DType::kFp32, {-1, 4}, 0, {}});
+  m.sequence.start = "start";
+  m.sequence.state = {{"h_in", "h_out"}};
+  m.sequence.limit = 7;
+  const std::string text = print_manifest(m);
+  const auto again = parse_manifest(text);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_EQ(print_manifest(*again), text);
+  EXPECT_EQ(again->sequence.limit, 7);
+  EXPECT_TRUE(again->sequence.feeds("h_in") && again->sequence.takes("h_out") && !again->sequence.feeds("input_1"));
+  Manifest fed = m;
+  fed.inputs.push_back({fed.network.inputs[1], "start", {}});
+  EXPECT_FALSE(parse_manifest(print_manifest(fed)).ok());
+  m.sequence.state[0].output = "dense";
+  EXPECT_FALSE(parse_manifest(print_manifest(m)).ok());
+}
+
 TEST(Manifest, RefusesPathsThatClimbOut) {
   for (const char* path : {"../x", "/etc/passwd", "a/../../x", "a//b", "", "a\\b", "./x"})
     EXPECT_NE(error_after([&](Json& j) { j["artifacts"][0]["files"][0]["path"] = path; }), "") << path;

@@ -12,7 +12,7 @@ namespace {
 
 TEST(Metrics, FrontsAddUpAndLabelsAreEscaped) {
   Metrics metrics(2, {{}});
-  VariantStats* v = metrics.variant("a\"b\\c\n", 3, "v");
+  const auto v = metrics.variant("a\"b\\c\n", 3, "v");
   v->at(0, 0).answered.add(2);
   v->at(1, 0).answered.add(3);
   v->at(0, 0).total.add(15'000);
@@ -57,7 +57,7 @@ TEST(Metrics, EveryFamilyHasHelpAndTypeOnceBeforeItsSamples) {
 
 TEST(Metrics, TenantsAreALabelWhereThereIsMoreThanOne) {
   Metrics metrics(1, {{}, {.name = "shop"}});
-  VariantStats* v = metrics.variant("m", 1, "v");
+  const auto v = metrics.variant("m", 1, "v");
   v->at(0, 0).answered.add(1);
   v->at(0, 1).answered.add(2);
   const std::string text = metrics.text({});

@@ -139,6 +139,20 @@ TEST_F(Versions, RetiringEndsWhenTheLastAnswerIsWritten) {
   EXPECT_TRUE(again);
 }
 
+TEST_F(Versions, FiguresOfThoseThatHaveGoneAreBounded) {
+  constexpr int kVersions = 24;
+  for (int v = 1; v <= kVersions; ++v) {
+    EXPECT_TRUE(serve(server.source("m", {Server::vector_spec("x", 1)}, v)).ok());
+    EXPECT_EQ(ask(), v);
+    server.runtime->retire("m", v);
+    ASSERT_TRUE(front.run_until([&] { return !server.runtime->model_doc(front.front(), "m", 0).ok(); }));
+    server.runtime->settle();
+  }
+  const std::string text = server.runtime->metrics_text();
+  EXPECT_EQ(text.find("version=\"1\""), std::string::npos);
+  EXPECT_NE(text.find("verge_requests_total{model=\"m\",version=\"24\",variant=\"fast\"} 1"), std::string::npos) << text;
+}
+
 TEST_F(Versions, OneThatIsWithdrawnBeforeItIsLoadedSaysSo) {
   Status told;
   server.runtime->serve(held(1));
