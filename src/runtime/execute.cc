@@ -360,6 +360,13 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
 
 void execute_alone(Run& run) {
   run.status = prepare_inputs(run);
+  LiveSequences* sequences = run.version->sequences.get();
+  if (sequences != nullptr && run.status.ok()) {
+    const auto inputs = sequences->store.fed_inputs();
+    run.fed.resize(inputs.size());
+    sequences->store.feed(run.turn, run.fed);
+    for (size_t k = 0; k < inputs.size(); ++k) run.network_inputs[inputs[k]] = run.fed[k];
+  }
   run.assembled_ns = os::monotonic_ns();
   if (const uint64_t deadline = run.request->bounds.deadline_ns; run.status.ok() && deadline != 0 && run.assembled_ns >= deadline) {
     run.reason = Reason::kExpired;
@@ -371,6 +378,7 @@ void execute_alone(Run& run) {
     run.run_rows = run.batch;
     run.status = run_network(run.version->manifest().network, *run.resident, run.lane(), run);
   }
+  if (sequences != nullptr && run.status.ok()) run.status = sequences->store.keep(run.turn, run.network_outputs);
   if (run.status.ok()) run.status = take_outputs(run, run, 0, -1);
   run.finished_ns = os::monotonic_ns();
 }

@@ -32,6 +32,10 @@ Status hopeless_status(uint64_t left_ns, uint64_t needed_ns) {
           "it cannot be done by its deadline: " + std::to_string(left_ns / 1000) + " us are left, a run takes " + std::to_string(needed_ns / 1000) + " us"};
 }
 
+uint64_t sequence_hash(const Sequence& s) {
+  return s.text.empty() ? s.id * 0x9E3779B97F4A7C15ull >> 32 : std::hash<std::string_view>()(s.text);
+}
+
 bool expired(const Request& r, uint64_t now) { return r.bounds.deadline_ns != 0 && now >= r.bounds.deadline_ns; }
 
 }  // namespace
@@ -83,14 +87,6 @@ FrontImpl::~FrontImpl() {
 
 // --- requests in ---
 
-namespace {
-
-uint64_t sequence_hash(const Sequence& s) {
-  return s.text.empty() ? s.id * 0x9E3779B97F4A7C15ull >> 32 : std::hash<std::string_view>()(s.text);
-}
-
-}  // namespace
-
 void FrontImpl::infer(Request& request) {
   request.front = this;
   request.run = request.pending = nullptr;
@@ -141,6 +137,9 @@ void FrontImpl::infer(Request& request) {
   request.pending = run;
   if (Status s = validate(*run->version, request, *run, run->reason); !s.ok()) return fail_run(run, std::move(s), run->reason);
   if (expired(request, run->queued_ns)) return fail_run(run, expired_status(request, run->queued_ns), Reason::kExpired);
+  if (run->version->sequences != nullptr) {
+    if (Status s = begin_turn(run); !s.ok()) return fail_run(run, std::move(s), Reason::kSequence);
+  }
 
   const VariantEntry& entry = version->variants[static_cast<size_t>(variant)];
   if (entry.state != policy::VariantState::kResident) return hold_back(run, entry, *version);
@@ -192,7 +191,9 @@ void FrontImpl::dispatch(Run* run) {
   std::array<policy::LaneLoad, kMostFronts> loads;
   if (lanes != 0) {
     run->pinned = request.sequence.given();
-    if (run->pinned) {
+    if (run->turn.entry != nullptr) {
+      chosen = run->turn.lane % lanes;
+    } else if (run->pinned) {
       chosen = sequence_hash(request.sequence) % lanes;
     } else {
       for (size_t i = 0; i < lanes; ++i) loads[i] = {shared_.lanes[i]->waiting(), shared_.lanes[i]->busy()};
@@ -232,6 +233,27 @@ void FrontImpl::dispatch(Run* run) {
     end_waiting(run);
     full("the queue of lane " + std::to_string(chosen), lane.waiting());
   }
+}
+
+Status FrontImpl::begin_turn(Run* run) {
+  const Request& request = *run->request;
+  if (run->batch != 1) {
+    return invalid_argument("model " + model_name(request) + " keeps state: a request of a sequence holds one sample, not " + std::to_string(run->batch));
+  }
+  LiveSequences& live = *run->version->sequences;
+  std::lock_guard lock(live.mutex);
+  VERGE_ASSIGN(run->turn, live.store.admit(request.sequence, run->queued_ns));
+  // One row of its own, whichever connections it comes over: its requests keep their order.
+  run->flow = static_cast<uint32_t>(sequence_hash(request.sequence));
+  run->priority = static_cast<uint32_t>(kDefaultPriority);
+  return {};
+}
+
+void FrontImpl::end_turn(Run* run) {
+  if (run->turn.entry == nullptr) return;
+  LiveSequences& live = *run->version->sequences;
+  std::lock_guard lock(live.mutex);
+  live.store.finish(std::exchange(run->turn, {}), os::monotonic_ns());
 }
 
 bool FrontImpl::take_tenant_place(Run* run) {
@@ -280,6 +302,7 @@ void FrontImpl::give_up(Run* run, Status status, Reason reason) {
   }
   deadlines_.remove(run);
   leave_tenant_place(run);
+  end_turn(run);
   Request& request = *run->request;
   run->request = nullptr;
   fail(request, *run->stats, std::move(status), reason);
@@ -443,6 +466,7 @@ void FrontImpl::answer(Run* run) {
   r.answered_variant = run->version->manifest().variants[run->variant].id;
   r.run = run;
   leave_tenant_place(run);
+  end_turn(run);
   run->version->variant_stats[run->variant]->at(index_, run->tenant).add(*run, r);
   end(r);
 }
@@ -455,6 +479,7 @@ void FrontImpl::fail_run(Run* run, Status status, Reason reason) {
                  : std::move(status);
   r.outputs.clear();
   leave_tenant_place(run);
+  end_turn(run);
   recycle(run);
   end(r);
 }

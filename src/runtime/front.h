@@ -58,6 +58,8 @@ class FrontImpl final : public Front {
  private:
   Run* acquire();
   int choose_variant(Request& request, const VersionEntry& version);
+  Status begin_turn(Run* run);
+  void end_turn(Run* run);
   bool take_tenant_place(Run* run);
   void leave_tenant_place(Run* run);
   void take_back(Run* run);

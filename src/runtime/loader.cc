@@ -145,7 +145,10 @@ std::shared_ptr<Loader::Version> Loader::make_version(const std::shared_ptr<cons
   version->stats = shared_.metrics.model(source->name);
   version->broken = source->broken;
   if (!version->broken.ok()) return version;
-  auto served = prove(source);
+  // Two fronts that are lanes of their own could run two requests of one sequence at once.
+  const bool lanes_missing = source->manifest.sequence.given() && shared_.lanes.empty() && shared_.options.fronts > 1;
+  auto served = lanes_missing ? Result<std::shared_ptr<ServedVersion>>(failed_precondition("it keeps state, which needs lanes or a single front; set 'lanes' or 'fronts: 1'"))
+                              : prove(source, shared_.lane_count());
   if (!served.ok()) {
     version->broken = served.status();
     return version;

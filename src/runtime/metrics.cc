@@ -62,6 +62,7 @@ const char* reason_name(Reason r) {
     case Reason::kDraining: return "draining";
     case Reason::kHopeless: return "hopeless";
     case Reason::kTenantLimit: return "tenant_limit";
+    case Reason::kSequence: return "sequence";
     case Reason::kLoadFailed: return "load_failed";
     case Reason::kMemoryLimit: return "memory_limit";
     case Reason::kTransform: return "transform";

@@ -34,12 +34,13 @@ enum class Reason : uint8_t {
   kDraining,
   kHopeless,
   kTenantLimit,
+  kSequence,
   kLoadFailed,
   kMemoryLimit,
   kTransform,
   kEngine,
 };
-inline constexpr size_t kReasons = 17;
+inline constexpr size_t kReasons = 18;
 const char* reason_name(Reason r);  // "queue_full", …
 
 inline constexpr size_t kCodes = 17;

@@ -12,6 +12,7 @@
 #include "core/tensor.h"
 #include "runtime/api.h"
 #include "runtime/metrics.h"
+#include "runtime/sequences.h"
 #include "transform/chain.h"
 #include "verge/engine.h"
 
@@ -50,6 +51,8 @@ struct Run {
   ModelStats* stats = nullptr;
   uint32_t variant = 0;       // index in the version's manifest
   uint64_t load_attempts = 0; // of a run that waits for its variant: how many loads had failed when it began to wait
+  SequenceTurn turn;          // of a stateful model's request
+  std::vector<TensorView> fed;  // what the sequence feeds the network
   int64_t batch = 1;          // samples; 1 where the model has no batch axis
 
   // --- while it waits for a lane ---

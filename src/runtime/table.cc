@@ -35,12 +35,16 @@ std::string type_of(const TensorSpec& s) { return std::string(dtype_name(s.dtype
 
 }  // namespace
 
-Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> source) {
+Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> source, uint32_t lanes) {
   auto v = std::make_shared<ServedVersion>();
   const Manifest& m = source->manifest;
-  if (m.sequence.given()) return unimplemented("it is stateful (`sequence` in its manifest), and this server runs no sequences");
   const transform::Context context{source->labels};
   std::vector<bool> fed(m.network.inputs.size(), false);
+  if (m.sequence.given()) {
+    VERGE_RETURN_IF_ERROR(check_sequence(m.sequence, m.network));
+    for (size_t i = 0; i < fed.size(); ++i) fed[i] = m.sequence.feeds(m.network.inputs[i].name);
+    v->sequences = std::make_unique<LiveSequences>(m.sequence, m.network, source->name, lanes);
+  }
   for (const ServedInput& in : m.inputs) {
     const std::string where = "input '" + in.spec.name + "'";
     const int target = index_of(m.network.inputs, in.feeds);
@@ -209,7 +213,8 @@ ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
   const ModelSource& s = *version.source;
   const auto batched = [](const auto& served) { return served.spec.batch_axis == 0; };
   const bool all = std::all_of(s.manifest.inputs.begin(), s.manifest.inputs.end(), batched) && std::all_of(s.manifest.outputs.begin(), s.manifest.outputs.end(), batched);
-  d.max_batch = all ? kMostBatch : 0;
+  d.max_batch = !all ? 0 : s.manifest.sequence.given() ? 1 : kMostBatch;
+  d.sequences = s.manifest.sequence.given();
   for (const ServedInput& in : s.manifest.inputs) d.inputs.push_back(in.spec);
   for (const ServedOutput& out : s.manifest.outputs) d.outputs.push_back(out.spec);
   if (version.default_variant >= 0) {

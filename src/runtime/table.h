@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,11 +14,19 @@
 #include "runtime/lane_queue.h"
 #include "runtime/metrics.h"
 #include "runtime/runtime.h"
+#include "runtime/sequences.h"
 #include "transform/chain.h"
 
 namespace verge::runtime {
 
-// A version with its chains built and proved. Never changes.
+// The sequences of a stateful version, for all fronts. Locked for the beginning and the end of a request; stateless models have none.
+struct LiveSequences {
+  LiveSequences(const SequenceSpec& spec, const Signature& network, const std::string& model, uint32_t lanes) : store(spec, network, model, lanes) {}
+  std::mutex mutex;
+  SequenceStore store;
+};
+
+// A version with its chains built and proved. Never changes, but for what its sequences remember.
 struct ServedVersion {
   std::shared_ptr<const ModelSource> source;
   std::vector<transform::Chain> before;  // a served input's way to the network
@@ -25,11 +34,12 @@ struct ServedVersion {
   std::vector<transform::Chain> after;   // the network's way to a served output
   std::vector<uint32_t> from;            // served output -> network output
   std::vector<std::shared_ptr<VariantStats>> variant_stats;  // as source->manifest.variants
+  std::unique_ptr<LiveSequences> sequences;  // nullptr: it is stateless
   const Manifest& manifest() const { return source->manifest; }
 };
 
-// Builds and proves the chains of a source that is not broken.
-Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> source);
+// Builds and proves the chains of a source that is not broken. `lanes`: among how many its sequences are dealt out.
+Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> source, uint32_t lanes = 1);
 
 // How an artifact's tensors relate to the network's.
 struct Binding {
