@@ -198,6 +198,7 @@ void Connection::settle() {
   if (fd_ < 0) return;
   if (tls_more_ && may_read()) read();
   if (fd_ < 0) return;
+  const bool waiting = !queue_.empty();
   for (int round = 0; session_ && !lingering_; ++round) {
     const size_t before = queue_.pending();
     if (before < kHighWater) session_->produce();
@@ -209,6 +210,7 @@ void Connection::settle() {
       return;
     }
     if (written) progress_ = true;
+    if (waiting) moved_ += written;  // else it is the first of what this turn made: control frames are no progress
     front_.metrics().sent_bytes.add(written);
     if (!queue_.empty()) {
       blocked_ = true;
@@ -248,6 +250,13 @@ void Connection::update_interest() {
   front_.loop().modify(fd_, want, this);
 }
 
+// Whether a wait of this kind may begin anew: a byte now and then does not hold a body or an answer open for ever.
+bool Connection::came_on(Wait wait) const {
+  if (wait == Wait::kBody) return moved_ >= front_.least_body_bytes;
+  if (wait == Wait::kWrite) return moved_ >= front_.least_write_bytes;
+  return progress_;
+}
+
 void Connection::update_timer() {
   Wait wait = Wait::kHeader;
   if (handshaking_)
@@ -259,9 +268,10 @@ void Connection::update_timer() {
   else if (session_)
     wait = session_->waits_for();
   // Whatever is armed was for what came before: a request that was restarted to this wait may have had no body.
-  const bool from_the_start = !progress_ || wait == Wait::kHandshake || wait == Wait::kHeader || wait == Wait::kLinger;
+  const bool from_the_start = !came_on(wait) || wait == Wait::kHandshake || wait == Wait::kHeader || wait == Wait::kLinger;
   if (wait != Wait::kServer && wait == wait_ && from_the_start && armed()) return;
   progress_ = false;
+  moved_ = 0;
   wait_ = wait;
   const uint64_t now = front_.loop().now();
   switch (wait) {
@@ -277,9 +287,8 @@ void Connection::update_timer() {
 
 void Connection::on_timer() {
   // Timers fire before settle(): what this turn brought, perhaps after a long one, counts first, and settle() arms anew.
-  const bool came_on = wait_ == Wait::kServer || (progress_ && (wait_ == Wait::kBody || wait_ == Wait::kWrite || wait_ == Wait::kIdle)) ||
-                       (wait_ == Wait::kWrite && !queue_.empty() && !blocked_);
-  if (dirty && came_on) return;
+  const bool counts = wait_ == Wait::kServer || wait_ == Wait::kBody || wait_ == Wait::kWrite || wait_ == Wait::kIdle;
+  if (dirty && counts && (wait_ == Wait::kServer || came_on(wait_) || (wait_ == Wait::kWrite && !queue_.empty() && !blocked_))) return;
   switch (wait_) {
     case Wait::kHandshake: front_.metrics().count_shed(Shed::kHandshakeTimeout); break;
     case Wait::kHeader: front_.metrics().count_shed(Shed::kHeaderTimeout); break;

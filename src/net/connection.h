@@ -75,6 +75,11 @@ class Connection final : public EventHandler, public Timer {
   bool closed() const { return fd_ < 0; }
   // Something was received or sent that shows the peer alive: the timeout starts anew.
   void progress() { progress_ = true; }
+  // Bytes of a body came, or of an answer went: those count against bodies and answers that drip.
+  void moved(size_t bytes) {
+    progress_ = true;
+    moved_ += bytes;
+  }
   // A new request begins: its header has its own time.
   void restart_wait() { wait_ = Wait::kServer; }
   void touch();  // settle() at the end of this turn
@@ -93,6 +98,7 @@ class Connection final : public EventHandler, public Timer {
   void handshake_done();
   void update_interest();
   void update_timer();
+  bool came_on(Wait wait) const;
 
   Front& front_;
   int fd_;
@@ -107,6 +113,7 @@ class Connection final : public EventHandler, public Timer {
   bool lingering_ = false;    // our side is shut
   bool peer_closed_ = false;
   bool progress_ = true;
+  size_t moved_ = 0;          // bytes since the timer was armed
   bool blocked_ = false;      // the socket takes no more bytes
   bool handshaking_ = false;
   bool handshake_wants_write_ = false;

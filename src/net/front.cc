@@ -30,7 +30,9 @@ uint64_t to_ns(double seconds) { return static_cast<uint64_t>(seconds * 1e9); }
 }  // namespace
 
 Front::Front(Shared& shared, int index)
-    : handshake_timers(to_ns(shared.options.handshake_timeout_s)),
+    : least_body_bytes(static_cast<size_t>(shared.options.body_timeout_s * 1024)),
+      least_write_bytes(static_cast<size_t>(shared.options.write_timeout_s * 1024)),
+      handshake_timers(to_ns(shared.options.handshake_timeout_s)),
       header_timers(to_ns(shared.options.header_timeout_s)),
       body_timers(to_ns(shared.options.body_timeout_s)),
       write_timers(to_ns(shared.options.write_timeout_s)),

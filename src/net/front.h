@@ -100,6 +100,8 @@ class Front {
   RecodingPool& recodings() { return recodings_; }
   char* read_buffer() { return read_buffer_.get(); }
 
+  // A body or an answer has to come on by so much within its timeout, or it is ended: one KiB a second.
+  const size_t least_body_bytes, least_write_bytes;
   TimerList handshake_timers, header_timers, body_timers, write_timers, idle_timers, linger_timers, notice_timers;
   std::set<std::pair<uint64_t, MessageStream*>> stream_deadlines;  // of streams that have one
 

@@ -104,7 +104,7 @@ size_t Http1Session::process(std::string_view bytes) {
       case State::kSized: {
         const size_t n = std::min(bytes.size(), call_->body.room());
         call_->body.append(bytes.data(), n);
-        connection_.progress();
+        connection_.moved(n);
         bytes.remove_prefix(n);
         if (!call_->body.room()) complete();
         break;
@@ -201,6 +201,7 @@ void Http1Session::take_chunked(std::string_view* bytes) {
     const size_t need = call_->body.size() + piece.size();
     if (call_->body.room() < piece.size() && !make_room(std::max(need, std::min(2 * need, need + (size_t{4} << 20))))) return;
     call_->body.append(piece.data(), piece.size());
+    connection_.moved(piece.size());
   }
   if (chunks_.done()) complete();
 }
@@ -212,7 +213,7 @@ std::span<char> Http1Session::direct_room() {
 
 void Http1Session::on_direct(size_t n) {
   call_->body.added(n);
-  connection_.progress();
+  connection_.moved(n);
   if (!call_->body.room()) complete();
 }
 

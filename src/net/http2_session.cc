@@ -285,13 +285,13 @@ int Http2Session::on_data(int32_t stream, std::string_view bytes) {
   Call* call = call_of(stream);
   if (call && call->messages) {
     nghttp2_session_consume_connection(session_, bytes.size());
-    connection_.progress();
+    connection_.moved(bytes.size());
     call->messages->take(bytes);
     return 0;
   }
   nghttp2_session_consume(session_, stream, bytes.size());
   if (!call || call->answered) return 0;
-  connection_.progress();
+  connection_.moved(bytes.size());
   if (call->is_grpc)
     take_grpc_data(call, bytes);
   else
@@ -472,6 +472,7 @@ ssize_t Http2Session::read_body(Call* call, size_t length, uint32_t* flags) {
 }
 
 int Http2Session::send_data(Call* call, const uint8_t* frame_head, size_t length) {
+  const size_t moved = length;
   WriteQueue& queue = connection_.queue();
   if (queue.pending() >= Connection::kHighWater) return NGHTTP2_ERR_WOULDBLOCK;
   queue.append(frame_head, 9);
@@ -479,7 +480,7 @@ int Http2Session::send_data(Call* call, const uint8_t* frame_head, size_t length
     call->messages->send(length);
   else
     queue_reply(queue, call, length);
-  connection_.progress();
+  connection_.moved(moved);
   return 0;
 }
 

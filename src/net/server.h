@@ -37,8 +37,8 @@ struct ServerOptions {
   uint64_t receive_budget_bytes = uint64_t{640} << 20;  // all requests being received or waiting; bounds max_message_bytes too
   double handshake_timeout_s = 10;                     // of TLS, from accept
   double header_timeout_s = 10;                        // from accept, or from the first byte of a request, to the end of its header
-  double body_timeout_s = 30;                          // without a byte of an unfinished body
-  double write_timeout_s = 30;                         // without a byte taken by a client whose answer waits
+  double body_timeout_s = 30;                          // in which an unfinished body came on by less than 1 KiB a second
+  double write_timeout_s = 30;                         // in which less than 1 KiB a second was taken by a client whose answer waits
   double idle_timeout_s = 300;                         // connection without requests
   double drain_timeout_s = 30;                         // after begin_stop(), connections are closed however they stand
 

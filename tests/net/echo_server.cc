@@ -53,6 +53,8 @@ int main(int argc, char** argv) {
     else if (arg == "--key") options.tls.key = value();
     else if (arg == "--client-ca") options.tls.client_ca = value(), options.tls.clients = verge::net::ClientCertificates::kRequire;
     else if (arg == "--client-optional") options.tls.clients = verge::net::ClientCertificates::kOptional;
+    else if (arg == "--body-timeout") options.body_timeout_s = std::atof(value());
+    else if (arg == "--write-timeout") options.write_timeout_s = std::atof(value());
     else if (arg == "--handshake-timeout") options.handshake_timeout_s = std::atof(value());
     else if (arg == "--max-handshakes") options.max_handshakes = static_cast<uint32_t>(std::atoi(value()));
     else if (arg == "--fronts") options.fronts = std::atoi(value());

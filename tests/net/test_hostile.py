@@ -1,0 +1,197 @@
+"""Clients that mean harm, with raw sockets and hand-made HTTP/2 frames. Each attack states its bound; a good client is answered meanwhile."""
+import os
+import pathlib
+import socket
+import struct
+import time
+
+import pytest
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST, SETTINGS, PING, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def literal(name, value):
+    """HPACK: a field without indexing and without Huffman coding."""
+    def text(s):
+        s = s.encode()
+        assert len(s) < 127
+        return bytes([len(s)]) + s
+    return b"\x00" + text(name) + text(value)
+
+
+GRPC_HEAD = b"".join(literal(*f) for f in ((":method", "POST"), (":scheme", "http"), (":path", "/inference.GRPCInferenceService/ModelInfer"),
+                                          (":authority", "a"), ("content-type", "application/grpc"), ("te", "trailers")))
+GET_METRICS = b"".join(literal(*f) for f in ((":method", "GET"), (":scheme", "http"), (":path", "/metrics"), (":authority", "a")))
+
+
+def connect(server, preface=True, window=None):
+    host, port = server.address.rsplit(":", 1)
+    s = socket.create_connection((host, int(port)), timeout=10)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if preface:
+        settings = b"" if window is None else struct.pack(">HI", 4, window)
+        s.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
+    return s
+
+
+def wait_closed(s, limit):
+    """Reads until the server closes; the seconds that took. Fails after `limit`."""
+    begun = time.monotonic()
+    s.settimeout(limit)
+    try:
+        while s.recv(65536):
+            assert time.monotonic() - begun < limit
+    except ConnectionError:
+        pass
+    return time.monotonic() - begun
+
+
+def send_until_closed(s, data, most):
+    try:
+        for _ in range(most):
+            s.sendall(data)
+    except OSError:
+        return True
+    return False
+
+
+def resident(server):
+    return int(pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def hostile(echo_server_with):
+    """A server with short timeouts; afterwards it still answers a good client within a second and has grown by less than 64 MiB."""
+    server = echo_server_with("--header-timeout", "1", "--body-timeout", "1", "--write-timeout", "1")
+    before = resident(server)
+    yield server
+    begun = time.monotonic()
+    with connect(server, preface=False) as s:
+        s.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert s.recv(100).startswith(b"HTTP/1.1 200")
+    assert time.monotonic() - begun < 1
+    assert resident(server) - before < 64 << 20
+
+
+def shed(server, reason):
+    return server.metric(f'verge_net_shed_total{{reason="{reason}"}}')
+
+
+def drip(s, piece, every, limit):
+    """Sends `piece` again and again; the seconds until the server closes."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < limit:
+        try:
+            s.sendall(piece)
+            next_at = time.monotonic() + every
+            while (left := next_at - time.monotonic()) > 0:  # the attack's pace, whatever is answered
+                s.settimeout(left)
+                if not s.recv(65536):
+                    return time.monotonic() - begun
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    return time.monotonic() - begun
+
+
+def test_a_body_that_drips_over_http1(hostile):
+    """Bound: the body timeout. A byte now and then does not begin it anew."""
+    with connect(hostile, preface=False) as s:
+        s.sendall(b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+        assert drip(s, b"x", 0.2, 6) < 3
+    assert shed(hostile, "body_timeout") == 1
+
+
+def test_a_body_that_drips_over_http2(hostile):
+    with connect(hostile) as s:
+        s.sendall(frame(HEADERS, 4, 1, GRPC_HEAD) + frame(DATA, 0, 1, b"\0\0\x01\0\0"))
+        assert drip(s, frame(DATA, 0, 1, b"x"), 0.2, 6) < 3
+    assert shed(hostile, "body_timeout") == 1
+
+
+def test_a_window_that_never_opens(hostile):
+    """Bound: the write timeout, for an answer that is complete and not asked for."""
+    with connect(hostile, window=0) as s:
+        for stream in range(1, 200, 2):
+            s.sendall(frame(HEADERS, 5, stream, GET_METRICS))
+        assert wait_closed(s, 6) < 3
+    assert shed(hostile, "write_timeout") == 1
+
+
+def test_a_window_that_opens_byte_by_byte(hostile):
+    with connect(hostile, window=0) as s:
+        s.sendall(frame(HEADERS, 5, 1, GET_METRICS))
+        assert drip(s, frame(WINDOW, 0, 1, struct.pack(">I", 1)), 0.2, 6) < 3
+    assert shed(hostile, "write_timeout") == 1
+
+
+def test_continuation_flood(hostile):
+    """Bound: nghttp2's own limits on a header block and its CONTINUATION frames, or the header timeout."""
+    with connect(hostile) as s:
+        s.sendall(frame(HEADERS, 0, 1, GRPC_HEAD))
+        closed = send_until_closed(s, frame(CONTINUATION, 0, 1, literal("x", "y" * 100)) * 100, 20_000)
+        assert closed or wait_closed(s, 4) < 3
+
+
+def test_empty_continuation_flood(hostile):
+    with connect(hostile) as s:
+        s.sendall(frame(HEADERS, 0, 1, GRPC_HEAD))
+        closed = send_until_closed(s, frame(CONTINUATION, 0, 1) * 1000, 20_000)
+        assert closed or wait_closed(s, 4) < 3
+
+
+def test_rapid_reset(hostile):
+    """Bound: 10,000 cheap frames a second on a connection."""
+    with connect(hostile) as s:
+        closed = False
+        for first in range(1, 60_000, 200):
+            block = b"".join(frame(HEADERS, 4, i, GRPC_HEAD) + frame(RST, 0, i, struct.pack(">I", 8)) for i in range(first, first + 200, 2))
+            try:
+                s.sendall(block)
+            except OSError:
+                closed = True
+                break
+        assert closed or wait_closed(s, 4) < 3
+    assert shed(hostile, "reset_flood") >= 1
+
+
+def test_ping_and_settings_floods(hostile):
+    for flood in (frame(PING, 0, 0, b"12345678"), frame(SETTINGS, 0, 0)):
+        with connect(hostile) as s:
+            assert send_until_closed(s, flood * 1000, 200) or wait_closed(s, 4) < 3
+    assert shed(hostile, "reset_flood") >= 2
+
+
+def test_a_gigabyte_that_is_only_declared(hostile):
+    """Bound: refused at its prefix, before memory is taken."""
+    before = resident(hostile)
+    with connect(hostile) as s:
+        s.sendall(frame(HEADERS, 4, 1, GRPC_HEAD) + frame(DATA, 0, 1, b"\0" + struct.pack(">I", 1 << 30) + b"x" * 5000))
+        answer = b""
+        while b"grpc-status" not in answer and b"larger" not in answer:
+            piece = s.recv(65536)
+            assert piece
+            answer += piece
+            if b"\x03" in answer[-20:]:
+                break
+    assert shed(hostile, "message_size") == 1
+    assert resident(hostile) - before < 16 << 20
+
+
+def test_header_list_bomb(hostile):
+    """HPACK: one indexed field of 4 KB named thousands of times. Bound: the header limit; nothing of it is kept."""
+    value = "v" * 100
+    with connect(hostile) as s:
+        big = b"\x40" + bytes([1]) + b"x" + bytes([100]) + value.encode()  # goes into the dynamic table, as index 62
+        for stream in range(1, 41, 2):
+            s.sendall(frame(HEADERS, 5, stream, GRPC_HEAD + big + b"\xbe" * 15_000))
+        time_to_answer = time.monotonic()
+        s.recv(1)
+        assert time.monotonic() - time_to_answer < 2
+    assert shed(hostile, "header_size") + shed(hostile, "protocol_error") >= 1
