@@ -385,7 +385,7 @@ int run(const Options& o, const std::string& body, const std::string& request) {
     now = os::monotonic_ns();
     if (now >= end) {
       // What is in flight gets a while to be answered: it was asked within the time.
-      if (!grace) grace = now + 2'000'000'000;
+      if (!grace) grace = now + 10'000'000'000;
       if (sink.outstanding == 0 || now > grace) break;
     } else if (o.rate > 0) {
       while (next_arrival <= now) {
