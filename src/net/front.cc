@@ -50,6 +50,8 @@ Front::Front(Shared& shared, int index)
 Front::~Front() {
   join();
   for (Connection* c : graveyard_) delete c;
+  // Answers from other threads may still come until they are told that nobody takes them, and go through post().
+  service_.reset();
 }
 
 Result<std::unique_ptr<Front>> Front::create(Shared& shared, int index) {
