@@ -4,9 +4,9 @@ namespace verge::transform {
 namespace {
 
 template <typename R>
-void convert(const TensorView& in, int64_t first, int64_t count, R* out) {
+void convert(const TensorView& in, int64_t first, int64_t count, R* __restrict out) {
   with_type(in.dtype, [&]<typename T>() {
-    const std::byte* p = in.data.data() + static_cast<size_t>(first) * sizeof(T);
+    const std::byte* __restrict p = in.data.data() + static_cast<size_t>(first) * sizeof(T);
     if constexpr (std::is_same_v<T, R>) {
       if (count > 0) std::memcpy(out, p, static_cast<size_t>(count) * sizeof(T));
     } else {
