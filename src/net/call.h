@@ -131,6 +131,9 @@ struct Call {
   MessageStream* messages = nullptr;  // of the call that is the stream
   MessageStream* part_of = nullptr;   // of a call that is one of its messages
   uint64_t order = 0;                 // its place there
+  std::string model_header;           // metadata verge-model
+  int32_t message_id = 0;             // ASSIST: the request's id
+  bool batch_axis_added = false;      // ASSIST: the answer is to lack it
 
   void clear();
 };
@@ -177,7 +180,11 @@ inline void Call::clear() {
   message_bytes = header_bytes = 0;
   answered = request_complete = has_views = false;
   sent_segment = sent_offset = 0;
-  messages = part_of = nullptr;
+  messages = nullptr;
+  part_of = nullptr;
+  model_header.clear();
+  message_id = 0;
+  batch_axis_added = false;
 }
 
 // The calls of one transport.

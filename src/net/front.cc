@@ -63,6 +63,7 @@ Result<std::unique_ptr<Front>> Front::create(Shared& shared, int index) {
     f->loop_->add_timers(list);
   front->runtime_front_ = shared.runtime.make_front([loop = f->loop_.get()] { loop->wake(); });
   front->service_ = std::make_unique<Service>(*f);
+  front->runtime_front_->on_change([f] { f->service_->changed(); });
   return front;
 }
 

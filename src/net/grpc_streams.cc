@@ -1,4 +1,5 @@
 // The methods whose calls are streams of messages, and inference.GRPCInferenceService/ModelStreamInfer.
+#include "net/assist.h"
 #include "net/front.h"
 #include "net/grpc.h"
 #include "net/grpc_reply.h"
@@ -69,7 +70,7 @@ constexpr StreamMethod kInfer = {"/inference.GRPCInferenceService/ModelStreamInf
 }  // namespace
 
 const StreamMethod* find_stream_method(std::string_view path) {
-  for (const StreamMethod* method : {&kInfer})
+  for (const StreamMethod* method : {&kInfer, &kAssistPredict})
     if (path == method->path) return method;
   return nullptr;
 }

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "net/access.h"
+#include "net/assist.h"
 #include "net/front.h"
 #include "net/grpc.h"
 
@@ -175,6 +176,9 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
                        : value == "GET" ? Method::kGet
                        : value == "HEAD" ? Method::kHead
                                          : Method::kOther;
+      break;
+    case 11:
+      if (name == kAssistModelHeader) call->model_header.assign(value);
       break;
     case 12:
       if (name == "content-type") {

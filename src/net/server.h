@@ -44,6 +44,7 @@ struct ServerOptions {
 
   bool shared_memory = false;                          // whether clients may name shared memory objects of this machine
   std::string log_level = "info";                      // "debug", "info", "warning", "error": told by the log settings
+  std::string assist_model;                            // whom extended_inference asks where a call names no model; empty: the only one
   runtime::Repository* repository = nullptr;           // loads and unloads models; nullptr: that is answered with UNIMPLEMENTED
   // Gets the access log, whole JSON lines, on a thread of its own; empty: none.
   std::function<void(std::string_view lines)> access_log;

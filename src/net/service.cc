@@ -214,6 +214,8 @@ std::vector<std::string_view> extensions(const ServerOptions& options) {
   return out;
 }
 
+void Service::changed() { assist_.forget(); }
+
 void Service::count_copies(const CopyCount& copies) {
   if (!copies.tensors) return;
   front_.metrics().copied_tensors.add(copies.tensors);

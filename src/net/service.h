@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "net/assist.h"
 #include "net/call.h"
 #include "net/deferred.h"
 #include "net/server.h"
@@ -29,11 +30,14 @@ class Service {
   Front& front() { return front_; }
   runtime::Runtime& runtime();
   DeferredCalls& deferred() { return deferred_; }
+  AssistModels& assist() { return assist_; }
   // Hands call.request to the runtime.
   void infer(Call* call);
   // call.reply is complete but for seal().
   void answer(Call* call);
   void count_copies(const CopyCount& copies);
+  // What is served has changed, or whether it is ready.
+  void changed();
   // What there is to say about a model; an error, with the reason, where it cannot serve.
   Result<runtime::ModelDoc> serving_doc(std::string_view name, int64_t version);
 
@@ -49,6 +53,7 @@ class Service {
   ByteBuffer log_line_;
   Front& front_;
   DeferredCalls deferred_;
+  AssistModels assist_;
 };
 
 // The extensions that server metadata names: those that work here.

@@ -114,6 +114,8 @@ class Front {
   virtual uint64_t next_timer_ns() const = 0;
   // Runs `fn` on the front thread. Any thread. Not for the request path: it allocates.
   virtual void post(std::function<void()> fn) = 0;
+  // `fn` is called on the front thread, from drain(), after what is served has changed, or Runtime::ready(). Once, before the loops start.
+  virtual void on_change(std::function<void()> fn) = 0;
 };
 
 struct ModelDoc {

@@ -525,6 +525,7 @@ void FrontImpl::set_table(std::shared_ptr<const Table> table) {
   hold_ = new TableHold{std::move(table)};
   if (old->uses == 0) delete old;
   recheck_waiting();
+  changed();
 }
 
 void FrontImpl::drop(TableHold* hold) {

@@ -46,6 +46,10 @@ class FrontImpl final : public Front {
   void infer(Request& request);
   void cancel(Request& request);
   void set_table(std::shared_ptr<const Table> table);
+  void on_change(std::function<void()> fn) { on_change_ = std::move(fn); }
+  void changed() {
+    if (on_change_) on_change_();
+  }
   const Table& table() const { return *hold_->table; }
   void begin_drain(std::function<void()> drained);
   void recycle(Run* run);
@@ -90,6 +94,7 @@ class FrontImpl final : public Front {
   uint64_t in_flight_ = 0;
   bool draining_ = false;
   std::function<void()> drained_;
+  std::function<void()> on_change_;
 
   Fifo<Run> waiting_;  // for their variant to be loaded
   uint32_t waiting_count_ = 0;

@@ -230,7 +230,8 @@ void Loader::take_over(const std::shared_ptr<Version>& version) {
 }
 
 void Loader::finish(Publication& publication) {
-  if (publication.counted) unsettled_.fetch_sub(1, std::memory_order_release);
+  // The fronts are told that ready() may have changed.
+  if (publication.counted && unsettled_.fetch_sub(1, std::memory_order_acq_rel) == 1) publish();
   if (publication.loaded) publication.loaded(std::move(publication.status));
 }
 

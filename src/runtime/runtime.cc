@@ -100,6 +100,8 @@ class RuntimeImpl final : public ServerRuntime {
   void set_preparing(bool preparing) override {
     if (!preparing) loader_->end_start();
     preparing_.store(preparing, std::memory_order_relaxed);
+    std::lock_guard lock(fronts_mutex_);
+    for (FrontImpl* front : fronts_) front->post([front] { front->changed(); });
   }
   void settle() override { loader_->settle(); }
 
@@ -129,6 +131,7 @@ class RuntimeImpl final : public ServerRuntime {
     void drain() override { impl.drain(); }
     uint64_t next_timer_ns() const override { return impl.next_timer_ns(); }
     void post(std::function<void()> fn) override { impl.post(std::move(fn)); }
+    void on_change(std::function<void()> fn) override { impl.on_change(std::move(fn)); }
     RuntimeImpl& owner;
     FrontImpl impl;
   };

@@ -112,6 +112,8 @@ const std::vector<Field>& fields() {
        [](Config& c, const YamlNode& n) {
          return yaml_number(n, c.drain_timeout_s) && c.drain_timeout_s >= 0 && c.drain_timeout_s <= 86'400 ? Status() : wrong("seconds from 0 to 86400 are expected");
        }},
+      {"assist.model", described("string", "the model that extended_inference.ExtendedInferenceService asks where a call names none; default: the only one"),
+       text(&Config::assist_model)},
   };
   return table;
 }
@@ -154,7 +156,7 @@ Status read_fields(Config& config, const YamlNode& node, const std::string& pref
       if (Status s = field->set(config, value); !s.ok()) return s.prefixed(at(file, value, path));
       continue;
     }
-    const bool group = prefix.empty() && (key == "log" || key == "limits");
+    const bool group = prefix.empty() && (key == "log" || key == "limits" || key == "assist");
     if (!group) return wrong("unknown field; known are " + known(prefix)).prefixed(at(file, value, path));
     if (value.kind != Kind::kMap) return wrong("a map is expected, with " + known(path + ".")).prefixed(at(file, value, path));
     VERGE_RETURN_IF_ERROR(read_fields(config, value, path + ".", file));

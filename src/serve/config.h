@@ -61,6 +61,7 @@ struct Config {
   uint64_t receive_budget = uint64_t{640} << 20;
   double drain_timeout_s = 30;
   VersionPolicy versions;
+  std::string assist_model;  // empty: the only one
   std::map<std::string, ModelConfig> models;
   // Settings of the engines themselves, by engine.
   std::map<std::string, std::map<std::string, std::string>> engines;

@@ -51,6 +51,7 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   o.repository = &repository;
   o.shared_memory = config.shared_memory;
   o.log_level = config.log_level;
+  o.assist_model = config.assist_model;
   if (config.access_log) {
     o.access_log = [&log](std::string_view lines) {
       if (lines.ends_with('\n')) lines.remove_suffix(1);

@@ -126,7 +126,23 @@ EchoRuntime::~EchoRuntime() {
   worker_.join();
 }
 
-std::unique_ptr<runtime::Front> EchoRuntime::make_front(std::function<void()> wake) { return std::make_unique<EchoFront>(std::move(wake)); }
+std::unique_ptr<runtime::Front> EchoRuntime::make_front(std::function<void()> wake) {
+  auto front = std::make_unique<EchoFront>(*this, std::move(wake));
+  std::lock_guard lock(fronts_mutex_);
+  fronts_.push_back(front.get());
+  return front;
+}
+
+EchoFront::~EchoFront() {
+  std::lock_guard lock(owner_.fronts_mutex_);
+  std::erase(owner_.fronts_, this);
+}
+
+void EchoRuntime::set_ready(bool ready) {
+  ready_ = ready;
+  std::lock_guard lock(fronts_mutex_);
+  for (EchoFront* front : fronts_) front->post([front] { front->changed(); });
+}
 
 bool EchoRuntime::known(std::string_view name) const {
   return name == "echo" || name == "threaded" || name == "slow" || name == "broken" || name == "bounds" || name == "damaged";

@@ -22,14 +22,20 @@ class EchoRuntime;
 
 class EchoFront final : public runtime::Front {
  public:
-  explicit EchoFront(std::function<void()> wake) : wake_(std::move(wake)) {}
+  EchoFront(EchoRuntime& owner, std::function<void()> wake) : owner_(owner), wake_(std::move(wake)) {}
+  ~EchoFront() override;
   void drain() override;
   uint64_t next_timer_ns() const override { return UINT64_MAX; }
   void post(std::function<void()> fn) override;
+  void on_change(std::function<void()> fn) override { changed_ = std::move(fn); }
+  void changed() {
+    if (changed_) changed_();
+  }
   void finished(runtime::Request* request);  // any thread
 
  private:
-  std::function<void()> wake_;
+  EchoRuntime& owner_;
+  std::function<void()> wake_, changed_;
   std::mutex mutex_;
   runtime::Request* first_ = nullptr;
   runtime::Request* last_ = nullptr;
@@ -52,7 +58,7 @@ class EchoRuntime final : public runtime::Runtime {
   std::string metrics_text() const override { return "# HELP echo_runs_total Runs.\n# TYPE echo_runs_total counter\necho_runs_total 0\n"; }
   void begin_drain(std::function<void()> drained) override { drained(); }
 
-  void set_ready(bool ready) { ready_ = ready; }
+  void set_ready(bool ready);
   void release_slow();
   int waiting_slow();
   int cancelled() const { return cancelled_; }
@@ -60,6 +66,7 @@ class EchoRuntime final : public runtime::Runtime {
   static void count_release();
 
  private:
+  friend class EchoFront;
   void work();
   bool known(std::string_view name) const;
 
@@ -71,6 +78,8 @@ class EchoRuntime final : public runtime::Runtime {
   std::deque<runtime::Request*> queue_, slow_;
   bool release_ = false;
   bool stop_ = false;
+  std::mutex fronts_mutex_;
+  std::vector<EchoFront*> fronts_;
   std::thread worker_;
 };
 

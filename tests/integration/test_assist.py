@@ -1,0 +1,102 @@
+"""The ASSIST-IoT service over the fall-detection package as its own clients use it: raw windows truncated to integers, golden answers."""
+import json
+import queue
+import shutil
+
+import grpc
+import numpy as np
+import pytest
+
+from tests.assist_client import FLOAT, INT16, array_of, predict, request
+from tests.conftest import ROOT, Server, ZOO, build_recipe, ok_variants, report_of
+from tests.integration.test_fall_detection import EXACT, packages, windows  # noqa: F401: fixtures
+
+
+@pytest.fixture(scope="module")
+def tags_package(data, windows):  # noqa: F811
+    """The example's package: raw tag units in, pre-processing in the server."""
+    folder = ZOO / "fall-tags"
+    folder.mkdir(parents=True, exist_ok=True)
+    tags, _ = windows
+    np.savez(folder / "calibration.npz", tags=tags[:200].astype(np.float32))
+    np.savez(folder / "evaluation.npz", tags=tags[200:].astype(np.float32))
+    recipe = (ROOT / "examples/fall-detection/model.yaml").read_text()
+    recipe = recipe.replace("model: saved_model ", f"model: {data}/fall-detection/saved_model_unrolled ")
+    recipe = recipe.replace("path: calibration.npz", f"path: {folder}/calibration.npz").replace("path: evaluation.npz", f"path: {folder}/evaluation.npz")
+    return build_recipe("fall-detection", recipe)
+
+
+@pytest.fixture(scope="module")
+def server(tags_package):
+    with Server(tags_package) as running:
+        yield running
+
+
+def test_raw_windows_give_the_golden_answers(server, windows):  # noqa: F811
+    tags, answers = windows
+    assert np.array_equal(tags, np.trunc(tags)), "the recording holds whole tag units"
+    with grpc.insecure_channel(server.address) as channel:
+        got = {r.id: r for r in predict(channel)(request(i, w) for i, w in enumerate(tags))}
+    assert sorted(got) == list(range(len(tags)))
+    predictions = np.array([array_of(got[i].output["prediction"]).reshape(-1)[0] for i in range(len(tags))])
+    assert array_of(got[0].output["prediction"]).shape == (1,), "the batch axis that the request lacked"
+    assert np.max(np.abs(predictions - answers)) <= EXACT
+    assert "fall" in got[0].output
+
+
+def test_normalised_windows_and_golden_cases(packages, data, tmp_path):  # noqa: F811
+    golden = json.loads((data / "fall-detection/golden.json").read_text())["cases"]
+    exact = next(v for v in ok_variants(report_of(packages["fall-unrolled"])) if v["precision"] == v["executed_precision"] == "f32")
+    (tmp_path / "server.yaml").write_text(f"models: {{fall-unrolled: {{default: {exact['id']}}}}}\n")
+    with Server(packages["fall-unrolled"], "--config", tmp_path / "server.yaml") as running, grpc.insecure_channel(running.address) as channel:
+        cases = [request(i, np.array(case["input"], np.float32), FLOAT, content=i % 2 == 0) for i, case in enumerate(golden)]
+        for i, answer in enumerate(predict(channel)(iter(cases))):
+            assert answer.id == i
+            assert abs(array_of(answer.output["prediction"]).reshape(-1)[0] - golden[i]["output"]) <= EXACT
+
+
+def test_many_devices(server, windows):  # noqa: F811
+    tags, answers = windows
+    with grpc.insecure_channel(server.address) as channel:
+        call = predict(channel)
+        devices = []
+        for device in range(40):
+            sent = queue.SimpleQueue()
+            for i in range(20):
+                sent.put(request(i, tags[(device + i) % 1000]))
+            sent.put(None)
+            devices.append(call(iter(sent.get, None)))
+        for device, stream in enumerate(devices):
+            for i, answer in enumerate(stream):
+                assert answer.id == i
+                assert abs(array_of(answer.output["prediction"])[0] - answers[(device + i) % 1000]) <= EXACT
+            assert i == 19
+
+
+def test_wrong_requests_end_the_stream_with_a_status(server):
+    with grpc.insecure_channel(server.address) as channel:
+        call = predict(channel)
+        for message, code in ((request(1, np.zeros((9, 4))), grpc.StatusCode.INVALID_ARGUMENT),
+                              (request(1, np.zeros((9, 3)), key="wrong"), grpc.StatusCode.INVALID_ARGUMENT)):
+            stream = call(iter([request(0, np.zeros((9, 3))), message]))
+            assert next(stream).id == 0
+            with pytest.raises(grpc.RpcError) as error:
+                next(stream)
+            assert error.value.code() == code, error.value.details()
+
+
+def test_several_models_need_a_name(tags_package, packages, windows, tmp_path):  # noqa: F811
+    tags, answers = windows
+    for package in (tags_package, packages["fall-unrolled"]):
+        shutil.copytree(package, tmp_path / "zoo" / package.name)
+    one = lambda channel, **kwargs: next(predict(channel)(iter([request(0, tags[0])]), **kwargs))
+    with Server(tmp_path / "zoo") as running, grpc.insecure_channel(running.address) as channel:
+        with pytest.raises(grpc.RpcError) as error:
+            one(channel)
+        assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert "verge-model" in error.value.details()
+        answer = one(channel, metadata=[("verge-model", "fall-detection")])
+        assert abs(array_of(answer.output["prediction"])[0] - answers[0]) <= EXACT
+    (tmp_path / "server.yaml").write_text("assist: {model: fall-detection}\n")
+    with Server(tmp_path / "zoo", "--config", tmp_path / "server.yaml") as running, grpc.insecure_channel(running.address) as channel:
+        assert abs(array_of(one(channel).output["prediction"])[0] - answers[0]) <= EXACT
