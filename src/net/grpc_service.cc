@@ -1,9 +1,10 @@
-// The methods of inference.GRPCInferenceService and grpc.health.v1.Health: small messages by the wire writer, ModelInfer by its own file.
+// The unary methods of inference.GRPCInferenceService and grpc.health.v1.Health: small messages by the wire writer, ModelInfer by its own file.
 #include <charconv>
 #include <string>
 
 #include "net/front.h"
 #include "net/grpc.h"
+#include "net/grpc_health.h"
 #include "net/grpc_reply.h"
 #include "net/management.h"
 #include "net/model_config.h"
@@ -96,23 +97,6 @@ void model_infer(Service& service, Call* call) {
   if (!s.ok()) return service.fail(call, std::move(s));
   service.count_copies(copies);
   service.infer(call);
-}
-
-// HealthCheckRequest {service = 1}, HealthCheckResponse {status = 1}: SERVING 1, NOT_SERVING 2.
-void health_check(Service& service, Call* call) {
-  std::string_view name;
-  wire::Reader reader(call->body.text());
-  wire::Field f;
-  while (reader.next(&f))
-    if (f.number == 1 && f.type == wire::kBytes) name = f.bytes;
-  if (!reader.ok() || !valid_utf8(name))
-    return service.fail(call, malformed_message());
-  if (!name.empty() && name != kInference.substr(1, kInference.size() - 2))
-    return service.fail(call, not_found("unknown service '" + std::string(name.substr(0, 128)) + "'"));
-  ByteBuffer& text = start_message(call);
-  wire::add_tag(text, 1, wire::kVarint);
-  text.push_back(service.runtime().ready() ? 1 : 2);
-  answer_message(service, call);
 }
 
 }  // namespace

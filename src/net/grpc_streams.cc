@@ -2,6 +2,8 @@
 #include "net/assist.h"
 #include "net/front.h"
 #include "net/grpc.h"
+#include "net/grpc_health.h"
+#include "net/grpc_reflection.h"
 #include "net/grpc_reply.h"
 #include "net/message_stream.h"
 
@@ -70,7 +72,7 @@ constexpr StreamMethod kInfer = {"/inference.GRPCInferenceService/ModelStreamInf
 }  // namespace
 
 const StreamMethod* find_stream_method(std::string_view path) {
-  for (const StreamMethod* method : {&kInfer, &kAssistPredict})
+  for (const StreamMethod* method : {&kInfer, &kAssistPredict, &kHealthWatch, &kReflection, &kReflectionAlpha})
     if (path == method->path) return method;
   return nullptr;
 }

@@ -21,7 +21,7 @@ void MessageStream::open(Http2Session& session, Call* head, const StreamMethod& 
   code_ = Code::kOk;
   message_.clear();
   first_sent_ = 0;
-  watcher = nullptr;
+  told = 0;
   next_order_ = 0;
   cut_ = UINT64_MAX;
   room_ = stalled_ = half_closed_ = ended_ = deferred_ = counted_receiving_ = counted_sending_ = false;
@@ -161,7 +161,7 @@ void MessageStream::maybe_end() {
   if (!half_closed_ || ended_ || !backlog_.empty()) return;
   if (current_) {
     end(internal_error("the last message ends early"));
-  } else if (!watcher) {
+  } else if (!told) {
     ended_ = true;
     wake();
   }

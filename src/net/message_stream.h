@@ -63,7 +63,7 @@ class MessageStream final : public Transport {
   size_t unsent() const { return count_; }
   const StreamMethod& method() const { return *method_; }
   Call& head() { return *head_; }
-  void* watcher = nullptr;  // the method's own; while it is set, the stream outlives the client's last message
+  uint8_t told = 0;  // Health/Watch: the status last told. While it is not 0, the stream outlives the client's last message
 
  private:
   size_t parse(std::string_view bytes);

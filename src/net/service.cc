@@ -214,7 +214,10 @@ std::vector<std::string_view> extensions(const ServerOptions& options) {
   return out;
 }
 
-void Service::changed() { assist_.forget(); }
+void Service::changed() {
+  assist_.forget();
+  health_watchers_.tell(*this);
+}
 
 void Service::count_copies(const CopyCount& copies) {
   if (!copies.tensors) return;

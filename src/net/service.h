@@ -9,6 +9,7 @@
 #include "net/assist.h"
 #include "net/call.h"
 #include "net/deferred.h"
+#include "net/grpc_health.h"
 #include "net/server.h"
 
 namespace verge::net {
@@ -31,6 +32,7 @@ class Service {
   runtime::Runtime& runtime();
   DeferredCalls& deferred() { return deferred_; }
   AssistModels& assist() { return assist_; }
+  HealthWatchers& health_watchers() { return health_watchers_; }
   // Hands call.request to the runtime.
   void infer(Call* call);
   // call.reply is complete but for seal().
@@ -54,6 +56,7 @@ class Service {
   Front& front_;
   DeferredCalls deferred_;
   AssistModels assist_;
+  HealthWatchers health_watchers_;
 };
 
 // The extensions that server metadata names: those that work here.

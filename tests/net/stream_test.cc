@@ -299,6 +299,33 @@ TEST_F(StreamTest, MemoryIsBoundedByTheReceiveBudget) {
   EXPECT_EQ(client.answer(id).headers["grpc-status"], "0");
 }
 
+TEST_F(StreamTest, HealthWatchTellsOfEveryChange) {
+  start();
+  H2Client client(server_->port());
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 3; ++i) {
+    ids.push_back(client.stream("/grpc.health.v1.Health/Watch"));
+    client.more(ids.back(), grpc_frame(""), true);  // the client's half is closed, the stream goes on
+  }
+  auto next = [&](int32_t id) {
+    const auto got = client.messages(id, 1);
+    return got.empty() ? std::string("none") : got[0];
+  };
+  for (int32_t id : ids) EXPECT_EQ(next(id), std::string("\x08\x01"));
+  client.reset(ids[2]);
+  ids.pop_back();
+  runtime_.set_ready(false);
+  for (int32_t id : ids) EXPECT_EQ(next(id), std::string("\x08\x02"));
+  runtime_.set_ready(false);  // no change: nothing is told
+  runtime_.set_ready(true);
+  for (int32_t id : ids) EXPECT_EQ(next(id), std::string("\x08\x01"));
+  // Two requests on one stream are one too many.
+  const int32_t twice = client.stream("/grpc.health.v1.Health/Watch");
+  client.more(twice, grpc_frame("") + grpc_frame(""));
+  ASSERT_TRUE(client.wait(twice));
+  EXPECT_EQ(client.answer(twice).headers["grpc-status"], "3");
+}
+
 TEST_F(StreamTest, ManyStreamsOfManyMessages) {
   start();
   H2Client client(server_->port());

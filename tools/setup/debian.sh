@@ -8,7 +8,7 @@ declare -A why=(
   [zstd]="relocatable tarball" [xz-utils]="relocatable tarball" [file]="relocatable tarball"
   [libnghttp2-dev]="HTTP/2" [libssl-dev]="digests" [nlohmann-json3-dev]="manifests" [libyaml-cpp-dev]="model.yaml and configuration"
   [libspdlog-dev]="logs" [libfmt-dev]="logs" [libcli11-dev]="command line" [libsimdjson-dev]="request JSON" [zlib1g-dev]="gzip and npz data"
-  [libjpeg62-turbo-dev]="JPEG decoding" [libpng-dev]="PNG decoding"
+  [protobuf-compiler]="descriptors for server reflection" [libjpeg62-turbo-dev]="JPEG decoding" [libpng-dev]="PNG decoding"
   [libgtest-dev]="tests" [libgmock-dev]="tests" [nghttp2-client]="load tests (h2load)" [curl]="tests"
   [python3-venv]="Python environments" [dataset-fashion-mnist]="the example's data"
 )
