@@ -177,9 +177,6 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
                        : value == "HEAD" ? Method::kHead
                                          : Method::kOther;
       break;
-    case 11:
-      if (name == kAssistModelHeader) call->model_header.assign(value);
-      break;
     case 12:
       if (name == "content-type") {
         call->is_grpc = value.starts_with("application/grpc");
@@ -203,6 +200,7 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
       break;
     case 11:
       if (name == "traceparent" && connection_.front().log_lines()) call->trace.take_parent(value);
+      if (name == kAssistModelHeader) call->model_header.assign(value);
       break;
     case 13:
       if (name == "grpc-encoding") call->encoding = encoding_from_name(value);
