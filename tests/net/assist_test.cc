@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <thread>
+
 #include "echo_runtime.h"
 #include "h2_client.h"
 #include "net/server.h"
@@ -206,7 +209,8 @@ TEST_F(AssistTest, AnErrorEndsTheStreamAfterWhatCameBefore) {
   // The one before it runs still: its answer comes, what came after it is given up.
   const int32_t id = client.stream(kPath, {{"verge-model", "slow"}});
   client.more(id, good + grpc_frame("\xff") + good);
-  client.ping();
+  for (int i = 0; i < 500 && runtime_.waiting_slow() == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ASSERT_EQ(runtime_.waiting_slow(), 1);
   runtime_.release_slow();
   EXPECT_EQ(client.messages(id, 2).size(), 1u);
   ASSERT_TRUE(client.wait(id));
