@@ -8,6 +8,7 @@ simple_int8      the same in INT8
 simple_string    the same on decimal numbers as strings
 simple_identity  INPUT0 BYTES [-1,16] → OUTPUT0
 identity_fp32    INPUT0 FP32 [-1,-1] → OUTPUT0
+simple_sequence  INPUT INT32 [-1,1] → OUTPUT: the input, one more where a sequence begins
 labelled         INPUT0 FP32 [-1,4] → OUTPUT0, with class names
 """
 import argparse
@@ -51,6 +52,15 @@ def add_sub_strings(folder):
     tf.saved_model.save(module, str(folder), signatures={"serving_default": add_sub})
 
 
+def sequence_onnx(path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    value = lambda name: helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", 1])
+    graph = helper.make_graph([helper.make_node("Add", ["INPUT", "START"], ["OUTPUT"])], "sequence", [value("INPUT"), value("START")], [value("OUTPUT")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
 def build(verge, model, zoo, targets):
     done = subprocess.run([verge, "build", model, "-o", zoo, "--targets", *targets, "--no-profile"], capture_output=True, text=True)
     if done.returncode:
@@ -59,7 +69,7 @@ def build(verge, model, zoo, targets):
 
 def make(name, zoo, verge, scratch):
     # Made once: converters write other bytes each time, which would build each time.
-    if (zoo / name / "1" / "manifest.json").exists() and name in ("simple", "simple_int8", "simple_string"):
+    if (zoo / name / "1" / "manifest.json").exists() and name in ("simple", "simple_int8", "simple_string", "simple_sequence"):
         return
     if name in ("simple", "simple_int8"):
         add_sub_onnx(scratch / f"{name}.onnx", "INT8" if name == "simple_int8" else "INT32")
@@ -67,6 +77,11 @@ def make(name, zoo, verge, scratch):
     elif name == "simple_string":
         add_sub_strings(scratch / name)
         build(verge, scratch / name, zoo, ["tensorflow-savedmodel-f32"])
+    elif name == "simple_sequence":
+        sequence_onnx(scratch / f"{name}.onnx")
+        recipe = scratch / f"{name}.yaml"
+        recipe.write_text(f"name: {name}\nmodel: {name}.onnx\nsequence:\n  controls: {{start: START}}\n")
+        build(verge, recipe, zoo, ["onnxruntime-onnx-f32"])
     elif name == "simple_identity":
         make_bench_models.write_package(zoo, name, [("INPUT0", "OUTPUT0", "BYTES", [-1, 16])])
     elif name == "identity_fp32":
@@ -77,7 +92,7 @@ def make(name, zoo, verge, scratch):
         sys.exit(f"unknown model '{name}'; known are {', '.join(NAMES)}")
 
 
-NAMES = ["simple", "simple_int8", "simple_string", "simple_identity", "identity_fp32", "labelled"]
+NAMES = ["simple", "simple_int8", "simple_string", "simple_sequence", "simple_identity", "identity_fp32", "labelled"]
 
 
 def main():
