@@ -44,7 +44,7 @@ void handle_watch(Service& service, Call* call) {
   MessageStream& stream = *call->part_of;
   if (stream.told) return service.fail(call, invalid_argument("Watch takes one request"));
   service.health_watchers().add(&stream);
-  stream.told = known(*name) ? static_cast<int>(status_of(service)) : static_cast<int>(kServiceUnknown);
+  stream.told = known(*name) ? status_of(service) : static_cast<uint8_t>(kServiceUnknown);
   answer_status(service, call, stream.told);
 }
 

@@ -232,6 +232,7 @@ TEST_P(Queue, ADeadlineEndsWaitingOnTimeThoughTheLaneIsBusy) {
   server.slow_us(20'000);
   auto busy = call(1), second = call(1), expiring = call(2);
   send(*busy);
+  wait_until_begun();
   send(*second);
   expiring->request.bounds.deadline_ns = after_ms(30);
   send(*expiring);
