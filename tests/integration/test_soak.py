@@ -204,5 +204,5 @@ def test_soak(resnet8, tmp_path):
           + ("" if repository else "; without a repository nothing was unloaded"))
     curve = ", ".join(f"{r / 1e6:.1f}" for r in resident[::max(1, len(resident) // 20)])
     assert last <= first * 1.02, f"resident memory grew from {first / 1e6:.2f} to {last / 1e6:.2f} MB: {curve}"
-# A front that has no core stalls too, but not by its own doing: two shared cores also run the load.
+    # A front that has no core stalls too, but not by its own doing: two shared cores also run the load.
     assert stalls * 0.02 <= waited, f"{stalls:.0f} turns took over 20 ms, but the fronts waited for a core {waited:.2f} s only"
