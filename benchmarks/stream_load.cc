@@ -23,6 +23,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "net/wire.h"
@@ -168,8 +169,9 @@ ssize_t read_body(nghttp2_session*, int32_t, uint8_t* out, size_t length, uint32
   return n ? static_cast<ssize_t>(n) : NGHTTP2_ERR_DEFERRED;
 }
 
-nghttp2_nv header(const char* name, const std::string& value) {
-  return {reinterpret_cast<uint8_t*>(const_cast<char*>(name)), reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), std::strlen(name), value.size(), 0};
+// The texts must outlive the request's submission.
+nghttp2_nv header(std::string_view name, std::string_view value) {
+  return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())), reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), name.size(), value.size(), 0};
 }
 
 bool open(Connection& c, const std::string& host, int port, int streams) {
