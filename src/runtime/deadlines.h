@@ -11,6 +11,7 @@ namespace verge::runtime {
 
 class Deadlines {
  public:
+  Deadlines() { heap_.reserve(64); }
   uint64_t next_ns() const { return heap_.empty() ? UINT64_MAX : heap_[0]->due_ns; }
   Run* first() const { return heap_.empty() ? nullptr : heap_[0]; }
   void add(Run* run) {

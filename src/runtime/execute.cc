@@ -30,6 +30,21 @@ void set_shape(verge_tensor& t, DType dtype, const Shape& shape) {
   std::copy(shape.dims().begin(), shape.dims().end(), t.dims);
 }
 
+// All that an engine run needs, whichever part a run plays in its batch: one that always came second must not allocate when it comes first.
+void make_room(Run& run, const Signature& network, const Signature& artifact) {
+  const size_t in = artifact.inputs.size(), out = artifact.outputs.size();
+  if (run.gathered.size() < in) run.gathered.resize(in);
+  if (run.offsets.size() < in) run.offsets.resize(in);
+  if (run.blobs.size() < in) run.blobs.resize(in);
+  if (run.lent.size() < std::max(out, network.outputs.size())) run.lent.resize(std::max(out, network.outputs.size()));
+  run.engine_inputs.resize(in);
+  run.engine_outputs.resize(out);
+  run.network_outputs.resize(network.outputs.size());
+  if (run.wire.size() < network.outputs.size()) run.wire.resize(network.outputs.size());
+  if (run.joined.size() < network.inputs.size()) run.joined.resize(network.inputs.size());
+  run.joined_inputs.resize(network.inputs.size());
+}
+
 // One engine run over `rows` samples from sample `first` of the network inputs, padded to `batch` (equal to rows: as they are). `batch` 0:
 // the model has no batch axis.
 struct Slice {
@@ -60,16 +75,8 @@ class NetworkRun {
 
  private:
   void prepare() {
-    const size_t in = artifact_.inputs.size(), out = artifact_.outputs.size();
-    if (run_.gathered.size() < in) run_.gathered.resize(in);
-    if (run_.offsets.size() < in) run_.offsets.resize(in);
-    if (run_.blobs.size() < in) run_.blobs.resize(in);
-    if (run_.lent.size() < out) run_.lent.resize(out);
     run_.release_engine_outputs();
-    run_.engine_inputs.resize(in);
-    run_.engine_outputs.resize(out);
-    run_.network_outputs.resize(network_.outputs.size());
-    if (run_.wire.size() < network_.outputs.size()) run_.wire.resize(network_.outputs.size());
+    make_room(run_, network_, artifact_);
   }
 
   // -1: no input of the network has a batch axis.
@@ -287,9 +294,6 @@ bool same_but_rows(const Run& a, const Run& b) {
 // Puts the inputs of `batch` one behind the other, into buffers of the first. The one copy that sharing an engine run costs.
 Status join(std::span<Run* const> batch, int64_t rows) {
   Run& first = *batch.front();
-  const size_t inputs = first.network_inputs.size();
-  if (first.joined.size() < inputs) first.joined.resize(inputs);
-  first.joined_inputs.resize(inputs);
   const Binding& binding = first.resident->binding;
   for (size_t a = 0; a < binding.inputs.size(); ++a) {
     const size_t n = binding.inputs[a];
@@ -317,7 +321,6 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
   Request& request = *run.request;
   run.reason = Reason::kTransform;
   if (run.after.size() < m.outputs.size()) run.after.resize(m.outputs.size());
-  if (run.lent.size() < m.network.outputs.size()) run.lent.resize(m.network.outputs.size());
   request.outputs.clear();
   for (const uint32_t o : run.wanted) {
     const transform::Chain& chain = version.after[o];
@@ -422,6 +425,7 @@ void execute(std::span<Run* const> batch) {
     run->started_ns = run->assembled_ns = begun;
     run->counts_run = false;
     run->padded = 0;
+    make_room(*run, run->version->manifest().network, run->resident->model->signature());
   }
   LaneGroup& group = first.resident->groups[first.lane()];
   if (batch.size() > 1 && execute_together(batch)) {

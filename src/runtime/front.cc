@@ -57,7 +57,9 @@ FrontImpl::FrontImpl(Shared& shared, uint32_t index, std::function<void()> wake,
       wake_(std::move(wake)),
       hold_(new TableHold{std::move(table)}),
       unknown_(shared.metrics.unknown()),
-      queue_(places_, shared.options.tenants) {}
+      queue_(places_, shared.options.tenants) {
+  batch_.reserve(policy::BatchCurve::kMostRows);
+}
 
 FrontImpl::~FrontImpl() {
   // Every request has come back, but a lane may not have come across the runs of those that were given up.

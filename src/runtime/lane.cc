@@ -145,6 +145,7 @@ void Lane::loop() {
   // Pinning fails where the cores have been taken from the process; the lane then runs where it may.
   if (!cores_.empty()) (void)os::pin_thread(cores_).ok();
   std::vector<Run*> batch;
+  batch.reserve(policy::BatchCurve::kMostRows);
   Fifo<Run> ended;
   while (true) {
     const uint64_t now = os::monotonic_ns();

@@ -17,7 +17,7 @@ bool later(const LaneGroup::Entry& a, const LaneGroup::Entry& b) { return a.plac
 
 }  // namespace
 
-LaneQueue::LaneQueue(LanePlaces& places, const std::vector<TenantOptions>& tenants) : places_(places), order_(weights_of(tenants)) {}
+LaneQueue::LaneQueue(LanePlaces& places, const std::vector<TenantOptions>& tenants) : places_(places), order_(weights_of(tenants)) { active_.reserve(64); }
 
 LaneGroup& LaneQueue::group_of(const Run& run) const { return run.resident->groups[run.lane()]; }
 

@@ -474,6 +474,7 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
     resident->output_alignment.push_back(alignment_of(*resident->instances[0], true, i, artifact.outputs[i].dtype));
   }
   resident->groups = std::make_unique<LaneGroup[]>(lanes);
+  for (uint32_t lane = 0; lane < lanes; ++lane) resident->groups[lane].heap.reserve(policy::BatchCurve::kMostRows);
   resident->max_rows = rows_together(source.manifest, *resident);
   if (const VariantProfile* p = source.profile.variant(spec.id); p != nullptr) {
     for (uint32_t lane = 0; lane < lanes; ++lane) {
