@@ -144,7 +144,7 @@ void Front::end_of_turn() {
 void Front::adopt(int fd, const Peer& peer) {
   if (stopping_) {
     close(fd);
-    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    shared_.let_go(peer);
     metrics_.count_shed(Shed::kStopping);
     return;
   }
@@ -161,7 +161,7 @@ void Front::adopt(int fd, const Peer& peer) {
   }
   if (peer.tls && !tls) {
     close(fd);
-    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    shared_.let_go(peer);
     metrics_.count_shed(Shed::kConnections);
     return;
   }
@@ -170,7 +170,7 @@ void Front::adopt(int fd, const Peer& peer) {
     if (peer.tls) --handshakes_open_;
     delete c;
     close(fd);
-    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    shared_.let_go(peer);
     return;
   }
   c->index = connections_.size();
@@ -185,7 +185,7 @@ void Front::bury(Connection* c) {
   connections_[c->index]->index = c->index;
   connections_.pop_back();
   connection_count_.fetch_sub(1, std::memory_order_relaxed);
-  shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+  shared_.let_go(c->peer());
   metrics_.connections_open.sub();
   graveyard_.push_back(c);
 }

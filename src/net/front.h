@@ -14,6 +14,7 @@
 #include "net/loop.h"
 #include "net/message_stream.h"
 #include "net/metrics.h"
+#include "net/peer.h"
 #include "net/pool_mem.h"
 #include "net/recoding.h"
 #include "net/server.h"
@@ -26,7 +27,6 @@ namespace verge::net {
 class AccessLog;
 class Connection;
 class LineRing;
-struct Peer;
 
 // What the fronts of a server have in common.
 struct Shared {
@@ -35,11 +35,17 @@ struct Shared {
         runtime(r),
         budget(static_cast<int64_t>(options.receive_budget_bytes)),
         memory(options.shared_memory ? std::make_unique<SharedMemory>() : nullptr) {}
+  // A connection that was accepted is no more.
+  void let_go(const Peer& peer) {
+    connections.fetch_sub(1, std::memory_order_relaxed);
+    if (peer.counted) peers.give(peer.key);
+  }
   const ServerOptions options;
   runtime::Runtime& runtime;
   ReceiveBudget budget;
   std::unique_ptr<SharedMemory> memory;  // nullptr: not enabled
   std::atomic<int> connections{0};
+  PeerCounts peers;  // empty without a limit of them
   AccessLog* access_log = nullptr;  // nullptr: none is wanted
   std::unique_ptr<TlsContext> tls;  // nullptr: no listener has it
   std::function<std::string()> metrics_text;  // of the whole server's net layer

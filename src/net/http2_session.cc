@@ -11,7 +11,6 @@
 namespace verge::net {
 namespace {
 
-constexpr size_t kFirstWindow = 65'535;               // of a stream, HTTP/2's own default
 constexpr size_t kLargestWindow = size_t{4} << 20;    // of a stream
 constexpr size_t kConnectionWindow = size_t{1} << 20;
 constexpr size_t kLargestConnectionWindow = size_t{16} << 20;
@@ -328,6 +327,7 @@ bool Http2Session::make_room(Call* call, size_t bytes, size_t aligned_at) {
 // The memory is reserved, so the client may as well send it without stopping.
 void Http2Session::grow_windows(Call* call, size_t bytes) {
   const size_t window = std::min(bytes + kFirstWindow, kLargestWindow);
+  if (call->part_of && !call->part_of->back_window(window)) return;  // it comes in smaller steps
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, call->stream, static_cast<int32_t>(window));
   const size_t wanted = std::min(2 * window, kLargestConnectionWindow);
   if (wanted > connection_window_) {

@@ -23,6 +23,7 @@ class Http2Session final : public Session {
   void send_reply(Call* call) override;
 
   // --- for streaming calls ---
+  static constexpr size_t kFirstWindow = 65'535;  // of a stream, HTTP/2's own default
   static constexpr size_t kAlignFrom = 4096;  // raw tensors from this size are placed aligned
   Connection& connection() { return connection_; }
   // Whether the message whose prefix `call` holds can be served.

@@ -21,6 +21,7 @@ void MessageStream::open(Http2Session& session, Call* head, const StreamMethod& 
   code_ = Code::kOk;
   message_.clear();
   first_sent_ = 0;
+  window_ = Http2Session::kFirstWindow;
   told = 0;
   next_order_ = 0;
   cut_ = UINT64_MAX;
@@ -65,6 +66,11 @@ size_t MessageStream::parse(std::string_view bytes) {
 }
 
 bool MessageStream::begin_message() {
+  if (!backed_ && !back_window(window_)) {
+    front_.metrics().count_shed(Shed::kReceiveBudget);
+    end(resource_exhausted("no receive memory left for the stream's messages; try again"));
+    return false;
+  }
   Call* call = count_ < front_.options().max_stream_messages ? front_.acquire_call() : nullptr;
   if (!call) {
     // A stream whose own messages take the places waits for them; one that has none would wait for ever.
@@ -123,14 +129,22 @@ void MessageStream::complete() {
   front_.service().handle(call);
 }
 
+// The window bounds what waits, and twice that the buffer: what was read of it is let go of now and then.
 void MessageStream::hold(std::string_view bytes) {
-  if (!front_.budget().take(static_cast<int64_t>(bytes.size()))) {
-    front_.metrics().count_shed(Shed::kReceiveBudget);
-    end(resource_exhausted("no receive memory left for the stream's messages; try again"));
-    return;
+  if (backlog_at_ && backlog_at_ >= backlog_.size() / 2) {
+    const size_t left = backlog_.size() - backlog_at_;
+    std::memmove(backlog_.data(), backlog_.data() + backlog_at_, left);
+    backlog_.truncate(left);
+    backlog_at_ = 0;
   }
-  charged_ += static_cast<int64_t>(bytes.size());
   backlog_.append(bytes);
+}
+
+bool MessageStream::back_window(size_t window) {
+  if (window > backed_ && !front_.budget().take(static_cast<int64_t>(window - backed_))) return false;
+  window_ = std::max(window, window_);
+  backed_ = std::max(window, backed_);
+  return true;
 }
 
 void MessageStream::pump() {
@@ -143,7 +157,6 @@ void MessageStream::pump() {
       if (backlog_at_ == backlog_.size()) {
         backlog_.clear();
         backlog_at_ = 0;
-        front_.budget().give(std::exchange(charged_, 0));
       }
     }
   }
@@ -183,7 +196,6 @@ void MessageStream::drop_input() {
   backlog_.clear();
   backlog_.shrink(kKeep);
   backlog_at_ = 0;
-  if (charged_) front_.budget().give(std::exchange(charged_, 0));
 }
 
 // Lets go of the messages from `order` on.
@@ -312,8 +324,9 @@ void MessageStream::wake() {
   session_->resume(head_->stream);
 }
 
-// Which timeouts apply to the connection.
+// Which timeouts apply to the connection, and whether its window needs memory.
 void MessageStream::note_waits() {
+  if (backed_ && (ended_ || (!count_ && !current_ && backlog_.empty()))) front_.budget().give(static_cast<int64_t>(std::exchange(backed_, 0)));
   const bool receiving = current_ && !stalled_ && backlog_.empty();
   const bool sending = first_ ? first_->answered : ended_;
   if (receiving != counted_receiving_) session_->count_receiving((counted_receiving_ = receiving) ? 1 : -1);

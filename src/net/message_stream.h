@@ -4,7 +4,8 @@
 //   bytes ─▶ messages, at most max_stream_messages of them in progress ─▶ Service ─▶ answers in a row ─▶ nghttp2
 //
 // What comes while no place is free waits in `backlog_`, which the stream's flow-control window bounds: the window is opened again only for
-// bytes that were read. Everything is charged to the receive budget.
+// bytes that were read. Everything is charged to the receive budget: while messages are in progress, the whole window is, since the client may
+// fill it at any time and the memory has to be there then.
 #pragma once
 
 #include <string_view>
@@ -46,6 +47,8 @@ class MessageStream final : public Transport {
   // Says how much of the answers the next DATA frame of up to `length` bytes carries, or NGHTTP2_ERR_DEFERRED.
   ssize_t read(size_t length, uint32_t* flags);
   void send(size_t length);  // moves as much to the connection's queue
+  // Whether the window may be that large: false where the budget has no memory for what may come.
+  bool back_window(size_t window);
   // Goes on with what waited for a place; the session calls it when nghttp2 is at rest.
   void pump();
   void stop();     // the server stops: what was received is answered, then the stream ends
@@ -73,8 +76,8 @@ class MessageStream final : public Transport {
   bool begin_message();
   bool read_prefix(std::string_view* bytes);
   bool make_room(std::string_view bytes);
-  void complete();
   void hold(std::string_view bytes);
+  void complete();
   void push(Call* call);
   void unlink(Call* call);
   void let_go(Call* call);
@@ -96,7 +99,8 @@ class MessageStream final : public Transport {
   size_t first_sent_ = 0;    // bytes of the first one's answer
   ByteBuffer backlog_;       // received, not yet looked at from backlog_at_ on
   size_t backlog_at_ = 0;
-  int64_t charged_ = 0;
+  size_t window_ = 0;        // the largest that the client was given
+  size_t backed_ = 0;        // bytes of the receive budget that stand behind it: window_, or 0 while nothing is in progress
   Code code_ = Code::kOk;    // with which it ends
   ByteBuffer message_;
   bool room_ = false;        // current_ has room for its message

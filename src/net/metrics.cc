@@ -31,6 +31,7 @@ std::string_view protocol_name(Protocol p) {
 std::string_view shed_name(Shed reason) {
   switch (reason) {
     case Shed::kConnections: return "connections";
+    case Shed::kPeerConnections: return "peer_connections";
     case Shed::kStreams: return "requests_in_progress";
     case Shed::kMessageSize: return "message_size";
     case Shed::kReceiveBudget: return "receive_budget";

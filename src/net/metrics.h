@@ -47,6 +47,7 @@ std::string_view protocol_name(Protocol p);  // "grpc", "http2", "http1"
 // Why the server ended something that a client wanted.
 enum class Shed : uint8_t {
   kConnections,      // limit of connections
+  kPeerConnections,  // limit of connections of one peer
   kStreams,          // limit of requests in progress
   kMessageSize,      // a message larger than allowed
   kReceiveBudget,    // no receive memory left

@@ -160,6 +160,15 @@ class Server::Impl final {
       return;
     }
     Peer peer;
+    if (const uint32_t most = shared.options.max_peer_connections; most && find_key(from, &peer.key)) {
+      peer.counted = shared.peers.take(peer.key, most);
+      if (!peer.counted) {
+        shared.let_go(peer);
+        fronts_[0]->metrics().count_shed(Shed::kPeerConnections);
+        ::close(fd);
+        return;
+      }
+    }
     peer.number = ++accepted_;
     peer.role = listener.options().role;
     peer.tls = listener.options().tls;

@@ -28,6 +28,7 @@ struct ServerOptions {
 
   // Limits. A request beyond them is refused with a status, a connection is closed; each has a counter (verge_net_shed_total).
   int max_connections = 10'000;                        // of the server
+  uint32_t max_peer_connections = 0;                   // of one address, or one IPv6 /64; not over Unix sockets; 0: no limit
   uint32_t max_handshakes = 1024;                      // of TLS in progress; one more ends the oldest
   uint32_t max_streams = 256;                          // requests in progress on one HTTP/2 connection
   uint32_t max_stream_messages = 64;                   // in progress on one gRPC stream; more wait in the client

@@ -106,6 +106,8 @@ const std::vector<Field>& fields() {
       {"shared_memory", described("boolean", "whether clients may pass tensors in shared memory objects of this machine; default false"),
        [](Config& c, const YamlNode& n) { return yaml_boolean(n, c.shared_memory) ? Status() : wrong("true or false is expected"); }},
       {"limits.connections", ranged("open connections; default 10000", 1, 1'000'000), integer(&Config::max_connections, 1, 1'000'000)},
+      {"limits.connections_per_peer", ranged("open connections of one address (IPv6: of one /64), not over Unix sockets; 0, the default: no limit", 0, 1'000'000),
+       integer(&Config::max_peer_connections, 0, 1'000'000)},
       {"limits.message", size("largest request message; default 512MiB"), bytes(&Config::max_message)},
       {"limits.receive_budget", size("memory for all requests being received or waiting; default 640MiB"), bytes(&Config::receive_budget)},
       {"limits.drain_seconds", described("number", "after a stop signal, connections are closed at the latest after this time; default 30"),

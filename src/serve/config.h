@@ -57,6 +57,7 @@ struct Config {
   bool access_log = false;
   bool shared_memory = false;
   int64_t max_connections = 10'000;
+  int64_t max_peer_connections = 0;  // 0: no limit
   uint64_t max_message = uint64_t{512} << 20;
   uint64_t receive_budget = uint64_t{640} << 20;
   double drain_timeout_s = 30;

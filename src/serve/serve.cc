@@ -45,6 +45,7 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   o.name = config.server_name;
   o.version = std::string(kVersion);
   o.max_connections = static_cast<int>(config.max_connections);
+  o.max_peer_connections = static_cast<uint32_t>(config.max_peer_connections);
   o.max_message_bytes = config.max_message;
   o.receive_budget_bytes = config.receive_budget;
   o.drain_timeout_s = config.drain_timeout_s;

@@ -160,7 +160,7 @@ def tables():
 
 
 def configs():
-    yield "all", b"zoo: /z\nlisten: '[::1]:0'\nfronts: 1\nlanes: 2\ncores: 0-1\nmemory: 2GiB\nqueue_limit: 10\nlog: {level: info, format: json, access: true}\nlimits: {connections: 5, message: 1MiB, drain_seconds: 1.5}\nmodels:\n  m:\n    default: a\n    resident: [b, c]\n"
+    yield "all", b"zoo: /z\nlisten: '[::1]:0'\nfronts: 1\nlanes: 2\ncores: 0-1\nmemory: 2GiB\nqueue_limit: 10\nlog: {level: info, format: json, access: true}\nlimits: {connections: 5, connections_per_peer: 2, message: 1MiB, drain_seconds: 1.5}\nmodels:\n  m:\n    default: a\n    resident: [b, c]\n"
     yield "yaml", b"a: [1, 2.5, 'x', \"y\\n\", null, true, .inf]\nb: |\n  text\nc: >-\n  folded\n  more\n? d\n: e\n"
     for i, text in enumerate((b"127.0.0.1:8000", b"[::1]:0", b"0-3,6", b"512MiB")):
         yield f"text{i}", text

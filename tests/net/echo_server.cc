@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
     else if (arg == "--max-handshakes") options.max_handshakes = static_cast<uint32_t>(std::atoi(value()));
     else if (arg == "--fronts") options.fronts = std::atoi(value());
     else if (arg == "--core") options.front_cores.push_back(std::atoi(value()));
+    else if (arg == "--max-connections") options.max_connections = std::atoi(value());
     else if (arg == "--max-message") options.max_message_bytes = std::strtoull(value(), nullptr, 10);
     else if (arg == "--header-timeout") options.header_timeout_s = std::atof(value());
     else if (arg == "--log") log = true;

@@ -1,8 +1,11 @@
 #include "net/server.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -12,6 +15,7 @@
 
 #include "echo_runtime.h"
 #include "h2_client.h"
+#include "net/peer.h"
 
 namespace verge::net {
 namespace {
@@ -471,6 +475,69 @@ TEST_F(ServerTest, LimitsConnectionsAndMemory) {
   EXPECT_THAT(ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1500000\r\n\r\n"), AllOf(StartsWith("HTTP/1.1 429 "), HasSubstr("Retry-After")));
   EXPECT_EQ(metric("verge_net_shed_total{reason=\"receive_budget\"}"), 1u);
   close(first);
+}
+
+TEST_F(ServerTest, LimitsConnectionsOfOnePeer) {
+  const std::string path = "/tmp/verge-peers-" + std::to_string(getpid());
+  ServerOptions options;
+  options.fronts = 2;
+  options.max_peer_connections = 2;
+  options.listeners.push_back({.address = "unix:" + path});
+  start(options);
+  // Over a Unix socket there is no limit, and what comes there counts for nobody.
+  std::vector<int> local;
+  for (int i = 0; i < 4; ++i) {
+    sockaddr_un to{.sun_family = AF_UNIX, .sun_path = {}};
+    path.copy(to.sun_path, sizeof to.sun_path - 1);
+    local.push_back(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect(local.back(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+  }
+  ASSERT_TRUE(eventually([&] { return metric("verge_net_connections_open") == 4; }));
+  const int a = connect_to(server_->port()), b = connect_to(server_->port());
+  ASSERT_TRUE(eventually([&] { return metric("verge_net_connections_open") == 6; }));
+  EXPECT_EQ(get("/v2"), "");
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"peer_connections\"}"), 1u);
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"connections\"}"), 0u);
+  close(a);
+  ASSERT_TRUE(eventually([&] { return metric("verge_net_connections_open") == 5; }));
+  EXPECT_THAT(get("/v2"), StartsWith("HTTP/1.1 200 "));
+  close(b);
+  for (int fd : local) close(fd);
+}
+
+TEST(Peer, KeysAndCounts) {
+  auto key = [](int family, const char* text) {
+    PeerAddress a;
+    a.storage.ss_family = static_cast<sa_family_t>(family);
+    void* to = family == AF_INET ? static_cast<void*>(&reinterpret_cast<sockaddr_in*>(&a.storage)->sin_addr)
+                                 : static_cast<void*>(&reinterpret_cast<sockaddr_in6*>(&a.storage)->sin6_addr);
+    EXPECT_EQ(inet_pton(family, text, to), 1);
+    PeerKey k;
+    EXPECT_TRUE(find_key(a, &k));
+    return k;
+  };
+  EXPECT_EQ(key(AF_INET6, "2001:db8::1"), key(AF_INET6, "2001:db8::ffff:1"));
+  EXPECT_NE(key(AF_INET6, "2001:db8::1"), key(AF_INET6, "2001:db8:0:1::1"));
+  EXPECT_NE(key(AF_INET6, "::1"), key(AF_INET, "0.0.0.0"));
+  EXPECT_EQ(key(AF_INET6, "::ffff:192.0.2.1"), key(AF_INET, "192.0.2.1"));
+  EXPECT_NE(key(AF_INET6, "::ffff:192.0.2.1"), key(AF_INET, "192.0.2.2"));
+  PeerAddress local;
+  local.storage.ss_family = AF_UNIX;
+  PeerKey k;
+  EXPECT_FALSE(find_key(local, &k));
+
+  PeerCounts counts;
+  const PeerKey one = key(AF_INET, "192.0.2.1"), other = key(AF_INET, "192.0.2.2");
+  EXPECT_TRUE(counts.take(one, 2));
+  EXPECT_TRUE(counts.take(one, 2));
+  EXPECT_FALSE(counts.take(one, 2));
+  EXPECT_TRUE(counts.take(other, 2));
+  counts.give(one);
+  EXPECT_TRUE(counts.take(one, 2));
+  counts.give(one);
+  counts.give(one);
+  counts.give(other);
+  EXPECT_EQ(counts.peers(), 0u);  // nothing stays of those who have gone
 }
 
 TEST_F(ServerTest, SeveralServersAndFronts) {

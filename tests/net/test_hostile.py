@@ -1,42 +1,10 @@
 """Clients that mean harm, with raw sockets and hand-made HTTP/2 frames. Each attack states its bound; a good client is answered meanwhile."""
-import os
-import pathlib
-import socket
 import struct
 import time
 
 import pytest
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST, SETTINGS, PING, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
-
-
-def frame(kind, flags, stream, payload=b""):
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def literal(name, value):
-    """HPACK: a field without indexing and without Huffman coding."""
-    def text(s):
-        s = s.encode()
-        assert len(s) < 127
-        return bytes([len(s)]) + s
-    return b"\x00" + text(name) + text(value)
-
-
-GRPC_HEAD = b"".join(literal(*f) for f in ((":method", "POST"), (":scheme", "http"), (":path", "/inference.GRPCInferenceService/ModelInfer"),
-                                          (":authority", "a"), ("content-type", "application/grpc"), ("te", "trailers")))
-GET_METRICS = b"".join(literal(*f) for f in ((":method", "GET"), (":scheme", "http"), (":path", "/metrics"), (":authority", "a")))
-
-
-def connect(server, preface=True, window=None):
-    host, port = server.address.rsplit(":", 1)
-    s = socket.create_connection((host, int(port)), timeout=10)
-    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if preface:
-        settings = b"" if window is None else struct.pack(">HI", 4, window)
-        s.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
-    return s
+from hostile import CONTINUATION, DATA, GET_METRICS, GRPC_HEAD, HEADERS, PING, RST, SETTINGS, WINDOW, connect, frame, literal, resident, shed
 
 
 def wait_closed(s, limit):
@@ -60,10 +28,6 @@ def send_until_closed(s, data, most):
     return False
 
 
-def resident(server):
-    return int(pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.fixture
 def hostile(echo_server_with):
     """A server with short timeouts; afterwards it still answers a good client within a second and has grown by less than 64 MiB."""
@@ -76,10 +40,6 @@ def hostile(echo_server_with):
         assert s.recv(100).startswith(b"HTTP/1.1 200")
     assert time.monotonic() - begun < 1
     assert resident(server) - before < 64 << 20
-
-
-def shed(server, reason):
-    return server.metric(f'verge_net_shed_total{{reason="{reason}"}}')
 
 
 def drip(s, piece, every, limit):

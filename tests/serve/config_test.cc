@@ -21,7 +21,7 @@ queue_limit: 100
 state_dir: /var/lib/verge
 cache_dir: cache
 log: {level: debug, format: json, access: true}
-limits: {connections: 50, message: 16MB, receive_budget: 64MiB, drain_seconds: 1.5}
+limits: {connections: 50, connections_per_peer: 7, message: 16MB, receive_budget: 64MiB, drain_seconds: 1.5}
 models:
   resnet8: {default: openvino-ir-f32, resident: [a, b]}
 )",
@@ -42,6 +42,7 @@ models:
   EXPECT_EQ(c->log_format, "json");
   EXPECT_TRUE(c->access_log);
   EXPECT_EQ(c->max_connections, 50);
+  EXPECT_EQ(c->max_peer_connections, 7);
   EXPECT_EQ(c->max_message, 16'000'000u);
   EXPECT_EQ(c->receive_budget, uint64_t{64} << 20);
   EXPECT_EQ(c->drain_timeout_s, 1.5);
