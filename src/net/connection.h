@@ -33,6 +33,8 @@ class Session : public Transport {
   virtual void produce() = 0;
   // Whether it takes bytes now; false stops reading from the socket.
   virtual bool wants_bytes() const = 0;
+  // Whether what comes lately only costs: then it is read in small steps, between which everybody else is served.
+  virtual bool only_costs() const { return false; }
   // The peer sends no more (it may still read).
   virtual void on_peer_closed() = 0;
   virtual void begin_stop() = 0;

@@ -17,6 +17,7 @@ constexpr size_t kLargestConnectionWindow = size_t{16} << 20;
 constexpr uint32_t kMaxFrame = 64 << 10;              // of DATA frames in, as we advertise
 constexpr size_t kMaxFrameOut = 64 << 10;
 constexpr uint32_t kCheapFrames = 10'000;             // a second that a client may send
+constexpr uint32_t kSuspicious = 50;                  // in one second: from there on they are read in small steps
 constexpr uint64_t kSecond = 1'000'000'000;
 
 // One set of callbacks and options serves all sessions; nghttp2 only reads them.
@@ -227,6 +228,8 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
   }
   return 0;
 }
+
+bool Http2Session::only_costs() const { return cheap_frames_ >= kSuspicious && connection_.front().loop().now() - cheap_since_ns_ <= kSecond; }
 
 bool Http2Session::flooded() {
   const uint64_t now = connection_.front().loop().now();

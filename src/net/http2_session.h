@@ -16,6 +16,7 @@ class Http2Session final : public Session {
   void on_bytes(std::string_view bytes) override;
   void produce() override;
   bool wants_bytes() const override { return true; }
+  bool only_costs() const override;
   void on_peer_closed() override { connection_.close_now(); }
   void begin_stop() override;
   Wait waits_for() const override;

@@ -326,6 +326,31 @@ TEST_F(StreamTest, HealthWatchTellsOfEveryChange) {
   EXPECT_EQ(client.answer(twice).headers["grpc-status"], "3");
 }
 
+TEST_F(StreamTest, TheWindowsMemoryComesBack) {
+  ServerOptions options;
+  options.receive_budget_bytes = 4 << 20;
+  start(options);
+  H2Client client(server_->port());
+  // Each has half a megabyte of the budget behind its window while its message is in progress, however it ends.
+  for (int i = 0; i < 30; ++i) {
+    const int32_t id = client.stream(kPath);
+    const bool given_up = i % 3 == 2;  // amid its message
+    const std::string message = frame("echo", 100'000, std::to_string(i));
+    client.more(id, given_up ? message.substr(0, 60'000) : message, i % 3 == 0);
+    if (!given_up) {
+      const auto got = client.messages(id, 1);
+      ASSERT_EQ(got.size(), 1u) << i << ": " << client.answer(id).headers["grpc-message"];
+    }
+    if (i % 3) {
+      client.reset(id);
+    } else {
+      ASSERT_TRUE(client.wait(id));
+    }
+  }
+  ASSERT_TRUE(eventually([&] { return metric("verge_net_streams_open") == 0; }));
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"receive_budget\"}"), 0u);
+}
+
 TEST_F(StreamTest, ManyStreamsOfManyMessages) {
   start();
   H2Client client(server_->port());
