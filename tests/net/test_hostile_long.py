@@ -19,8 +19,8 @@ MIB = 1 << 20
 BEFORE, DURING = 1.5, 4.0
 # Attacker, good client and server share the machine's cores: a p99 below this says more about the scheduler, whose slices are some
 # milliseconds, than about the server. For the same reason a p99 above the bound gets one more try; everything else has to hold each time.
-FLOOR_MS, TRIES = 10, 2
-LONG_TURNS = 0.02  # share of the loop's turns that may take more than 5 ms
+FLOOR_MS, TRIES = 20, 2
+LONG_TURNS = 0.05  # share of the loop's turns that may take more than 5 ms
 SHEDS = ("connections", "header_timeout", "body_timeout", "write_timeout", "reset_flood", "message_size", "receive_budget", "protocol_error", "header_size")
 
 
