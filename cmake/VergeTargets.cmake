@@ -6,6 +6,16 @@ function(verge_library name)
   target_link_libraries(verge_${name} PUBLIC ${A_DEPS} PRIVATE ${A_PRIVATE_DEPS})
 endfunction()
 
+# verge_small(target …): built for size. What no request passes through; a gateway's flash is small.
+function(verge_small)
+  if(VERGE_SANITIZE)
+    return()
+  endif()
+  foreach(target ${ARGN})
+    target_compile_options(${target} PRIVATE -Os)
+  endforeach()
+endfunction()
+
 # verge_test(NAME SOURCES a.cc … DEPS target … [LABELS …] [TIMEOUT s]): a GoogleTest program, one ctest entry a program.
 function(verge_test name)
   cmake_parse_arguments(A "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
