@@ -41,8 +41,6 @@ void make_room(Run& run, const Signature& network, const Signature& artifact) {
   run.engine_outputs.resize(out);
   run.network_outputs.resize(network.outputs.size());
   if (run.wire.size() < network.outputs.size()) run.wire.resize(network.outputs.size());
-  if (run.joined.size() < network.inputs.size()) run.joined.resize(network.inputs.size());
-  run.joined_inputs.resize(network.inputs.size());
 }
 
 // One engine run over `rows` samples from sample `first` of the network inputs, padded to `batch` (equal to rows: as they are). `batch` 0:
@@ -291,17 +289,17 @@ bool same_but_rows(const Run& a, const Run& b) {
   return true;
 }
 
-// Puts the inputs of `batch` one behind the other, into buffers of the first. The one copy that sharing an engine run costs.
-Status join(std::span<Run* const> batch, int64_t rows) {
+// Puts the inputs of `batch` one behind the other, into buffers of the lane. The one copy that sharing an engine run costs.
+Status join(std::span<Run* const> batch, int64_t rows, LaneGroup& group) {
   Run& first = *batch.front();
   const Binding& binding = first.resident->binding;
   for (size_t a = 0; a < binding.inputs.size(); ++a) {
     const size_t n = binding.inputs[a];
     size_t bytes = 0;
     for (const Run* run : batch) bytes += run->network_inputs[n].data.size();
-    std::byte* at = first.joined[n].ensure(bytes, first.resident->input_alignment[a]);
+    std::byte* at = group.joined[n].ensure(bytes, first.resident->input_alignment[a]);
     if (at == nullptr) return no_memory(bytes);
-    TensorView& whole = first.joined_inputs[n];
+    TensorView& whole = group.joined_inputs[n];
     whole = first.network_inputs[n];
     whole.shape[0] = rows;
     whole.data = {at, bytes};
@@ -387,7 +385,7 @@ void execute_alone(Run& run) {
 }
 
 // False where they cannot share a run after all; nothing is changed then but their prepared inputs.
-bool execute_together(std::span<Run* const> batch) {
+bool execute_together(std::span<Run* const> batch, LaneGroup& group) {
   Run& first = *batch.front();
   int64_t rows = 0;
   for (Run* run : batch) {
@@ -396,11 +394,11 @@ bool execute_together(std::span<Run* const> batch) {
     if (own != run->batch || !same_but_rows(first, *run)) return false;
     rows += own;
   }
-  if (!join(batch, rows).ok()) return false;
+  if (!join(batch, rows, group).ok()) return false;
   const uint64_t assembled = os::monotonic_ns();
-  std::swap(first.network_inputs, first.joined_inputs);
+  std::swap(first.network_inputs, group.joined_inputs);
   const Status ran = run_network(first.version->manifest().network, *first.resident, first.lane(), first);
-  std::swap(first.network_inputs, first.joined_inputs);
+  std::swap(first.network_inputs, group.joined_inputs);
   // What the engine refuses may be the fault of one of them: each then runs by itself.
   if (!ran.ok()) return false;
   first.counts_run = true;
@@ -428,7 +426,7 @@ void execute(std::span<Run* const> batch) {
     make_room(*run, run->version->manifest().network, run->resident->model->signature());
   }
   LaneGroup& group = first.resident->groups[first.lane()];
-  if (batch.size() > 1 && execute_together(batch)) {
+  if (batch.size() > 1 && execute_together(batch, group)) {
     group.curve.learn(first.run_rows, first.finished_ns - begun);
   } else {
     for (Run* run : batch) {

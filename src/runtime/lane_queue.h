@@ -27,6 +27,9 @@ struct alignas(64) LaneGroup {
   uint64_t last_arrival_ns = 0, gap_ns = 0;  // mean time between arrivals
   uint64_t hold_until_ns = 0;                // 0: nothing is held
   uint64_t decisions = 0;
+  // Network inputs of a batch of several requests, put together. The lane's own: a run that kept them would keep a batch's memory for one request.
+  std::vector<Buffer> joined;
+  std::vector<TensorView> joined_inputs;
   // Of a run of one sample, for fronts to read; 0: unknown. The second is what it takes with the mean deviation.
   std::atomic<uint64_t> predicted_ns{0}, cautious_ns{0};
   void tell_predictions() {

@@ -474,7 +474,12 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
     resident->output_alignment.push_back(alignment_of(*resident->instances[0], true, i, artifact.outputs[i].dtype));
   }
   resident->groups = std::make_unique<LaneGroup[]>(lanes);
-  for (uint32_t lane = 0; lane < lanes; ++lane) resident->groups[lane].heap.reserve(policy::BatchCurve::kMostRows);
+  for (uint32_t lane = 0; lane < lanes; ++lane) {
+    LaneGroup& group = resident->groups[lane];
+    group.heap.reserve(policy::BatchCurve::kMostRows);
+    group.joined.resize(source.manifest.network.inputs.size());
+    group.joined_inputs.resize(source.manifest.network.inputs.size());
+  }
   resident->max_rows = rows_together(source.manifest, *resident);
   if (const VariantProfile* p = source.profile.variant(spec.id); p != nullptr) {
     for (uint32_t lane = 0; lane < lanes; ++lane) {

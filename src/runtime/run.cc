@@ -30,7 +30,6 @@ void Run::release_engine_outputs() {
 size_t Run::kept_bytes() const {
   size_t n = 0;
   for (const auto& b : aligned) n += b.capacity();
-  for (const auto& b : joined) n += b.capacity();
   for (const auto& b : gathered) n += b.capacity();
   for (const auto& b : lent) n += b.capacity();
   for (const auto& s : before) n += s.a.data.capacity() + s.b.data.capacity();

@@ -96,8 +96,6 @@ struct Run {
   std::vector<TensorView> network_inputs, network_outputs;
 
   std::vector<verge_tensor> engine_inputs, engine_outputs;  // in the artifact's order
-  std::vector<Buffer> joined;                    // network inputs of a batch of several requests
-  std::vector<TensorView> joined_inputs;
   std::vector<Buffer> gathered;                  // artifact inputs: padded or aligned
   std::vector<Buffer> lent;                      // artifact outputs: lent to the engine, or assembled
   std::vector<std::vector<uint64_t>> offsets;    // of BYTES inputs
