@@ -32,7 +32,7 @@ class Reader {
   bool next(Field* f) {
     while (p_ != end_) {
       uint64_t tag;
-      if (!varint(&tag) || tag > UINT32_MAX || (tag >> 3) == 0) return fail();
+      if (!read_tag(&tag)) return fail();
       f->number = static_cast<uint32_t>(tag >> 3);
       f->type = static_cast<Type>(tag & 7);
       if (f->type == kGroup) {
@@ -61,6 +61,14 @@ class Reader {
 
  private:
   static constexpr int kMaxGroupDepth = 32;
+
+  // At most five bytes, of which 32 bits count: as libprotobuf reads it.
+  bool read_tag(uint64_t* tag) {
+    const char* begin = p_;
+    if (!varint(tag) || p_ - begin > 5) return false;
+    *tag = static_cast<uint32_t>(*tag);
+    return (*tag >> 3) != 0;
+  }
 
   bool fail() {
     ok_ = false;
@@ -101,7 +109,7 @@ class Reader {
     open[depth++] = number;
     while (depth) {
       uint64_t tag;
-      if (p_ == end_ || !varint(&tag) || tag > UINT32_MAX || (tag >> 3) == 0) return false;
+      if (p_ == end_ || !read_tag(&tag)) return false;
       Field f;
       f.number = static_cast<uint32_t>(tag >> 3);
       f.type = static_cast<Type>(tag & 7);
