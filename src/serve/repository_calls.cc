@@ -1,0 +1,169 @@
+// What is asked of the repository from outside, and what it tells; how it follows the zoo is in repository.cc.
+#include "serve/repository.h"
+
+#include <algorithm>
+
+#include "os/files.h"
+#include "os/process.h"
+
+namespace verge::serve {
+
+// --- callers ---
+
+void Repository::load(std::string name, Done done) {
+  auto op = std::make_shared<Operation>();
+  op->status = unavailable("the server is stopping");
+  op->done = [done = std::move(done)](Operation& o) { done(std::move(o.status)); };
+  if (!valid_name(name)) {
+    op->status = not_found("failed to load '" + name.substr(0, 128) + "', failed to poll from model repository: this is no model's name");
+    return;
+  }
+  post([this, name = std::move(name), op = std::move(op)] {
+    models_[name].unloaded = false;
+    look(name, op, true);
+  });
+}
+
+void Repository::unload(std::string name, Done done) {
+  auto op = std::make_shared<Operation>();
+  op->status = unavailable("the server is stopping");
+  op->until_unloaded = true;
+  op->done = [done = std::move(done)](Operation& o) { done(std::move(o.status)); };
+  post([this, name = std::move(name), op = std::move(op)] {
+    const auto m = models_.find(name);
+    if (m == models_.end()) {
+      op->status = not_found("failed to unload '" + name.substr(0, 128) + "': there is no such model");
+      return;
+    }
+    m->second.unloaded = true;
+    look(name, op, false);
+  });
+}
+
+void Repository::reload(Reported done) {
+  auto op = std::make_shared<Operation>();
+  op->refused.push_back("the server is stopping");
+  op->done = [done = std::move(done)](Operation& o) { done({{"changed", o.changed}, {"refused", o.refused}}); };
+  post([this, op = std::move(op)] {
+    op->refused.clear();
+    apply_config(*op);
+    if (options_.reload_tls) {
+      if (Status s = options_.reload_tls(); !s.ok()) op->refused.push_back(s.message());
+    }
+    look_at_all(op, true);
+  });
+}
+
+void Repository::apply_config(Operation& op) {
+  if (!options_.read_config) return;
+  auto read = options_.read_config();
+  if (!read.ok()) {
+    env_.log->error("config_refused", {{"reason", read.status().message()}});
+    op.refused.push_back(read.status().message());
+    return;
+  }
+  const std::map<std::string, std::string> before = std::exchange(env_.config.given, read->given);
+  std::set<std::string> fields;
+  for (const auto& [field, value] : before) {
+    if (const auto now = read->given.find(field); now == read->given.end() || now->second != value) fields.insert(field);
+  }
+  for (const auto& [field, value] : read->given) {
+    if (!before.contains(field)) fields.insert(field);
+  }
+  for (const std::string& field : fields) {
+    if (changes_while_running(field)) {
+      op.changed.push_back("configuration: " + field);
+    } else {
+      // Said again by the next reload, until the server is started anew.
+      if (const auto old = before.find(field); old != before.end()) {
+        env_.config.given[field] = old->second;
+      } else {
+        env_.config.given.erase(field);
+      }
+      op.refused.push_back("configuration: " + field + " cannot change while the server runs; it counts from the next start");
+    }
+  }
+  // A model is opened again where its settings are others; which versions are served is looked at anyway.
+  for (auto& [name, m] : models_) {
+    const auto was = env_.config.models.find(name), is = read->models.find(name);
+    const ModelConfig none, &old = was == env_.config.models.end() ? none : was->second, &now = is == read->models.end() ? none : is->second;
+    if (old.default_variant == now.default_variant && old.resident == now.resident) continue;
+    for (auto& [number, v] : m.versions) v.stamp.clear();
+  }
+  env_.config.models = read->models;
+  env_.config.versions = read->versions;
+  if (options_.apply) options_.apply(*read);
+}
+
+// --- what others see ---
+
+void Repository::publish_view() {
+  std::vector<View> view;
+  for (const auto& [name, m] : models_) {
+    for (const auto& [number, v] : m.versions) {
+      View one{name, number, v.served, v.loading, v.leaving, v.variant, v.refusal};
+      if (!v.served && !v.loading && v.refusal.ok()) {
+        one.refusal = m.unloaded ? failed_precondition("unloaded") : failed_precondition(not_selected(policy(name), number, m.pinned));
+      }
+      view.push_back(std::move(one));
+    }
+  }
+  std::lock_guard lock(view_mutex_);
+  view_.swap(view);
+}
+
+std::vector<Repository::Entry> Repository::index(bool ready_only) const {
+  std::map<std::pair<std::string, int64_t>, std::vector<runtime::VariantReport>> reports;
+  for (runtime::VariantReport& r : runtime_.variants()) {
+    const std::pair key{r.model, r.version};
+    reports[key].push_back(std::move(r));
+  }
+  std::vector<Entry> out;
+  std::lock_guard lock(view_mutex_);
+  for (const View& v : view_) {
+    Entry e{v.name, v.version, "UNAVAILABLE", v.refusal.message()};
+    const runtime::VariantReport* report = nullptr;
+    if (const auto r = reports.find({v.name, v.version}); r != reports.end()) {
+      for (const auto& one : r->second) {
+        if (one.variant == v.variant) report = &one;
+      }
+    }
+    if (v.leaving && !v.served) {
+      e.state = "UNLOADING";
+      e.reason.clear();
+    } else if (report != nullptr && report->state == "resident") {
+      e.state = "READY";
+      if (!v.refusal.ok()) e.reason = "what lies in its folder now was refused: " + v.refusal.message();
+    } else if (v.loading) {
+      e.state = "LOADING";
+      e.reason.clear();
+    } else if (e.reason.empty()) {
+      e.reason = report != nullptr && !report->error.empty() ? report->error : "it is not loaded";
+    }
+    if (!ready_only || e.state == "READY") out.push_back(std::move(e));
+  }
+  return out;
+}
+
+Json Repository::served() const {
+  Json out = Json::array();
+  std::lock_guard lock(view_mutex_);
+  for (const View& v : view_) {
+    if (!v.served) continue;
+    Json m = {{"name", v.name}, {"version", v.version}};
+    if (!v.variant.empty()) m["variant"] = v.variant;
+    if (!v.refusal.ok()) m["reason"] = v.refusal.message();
+    out.push_back(std::move(m));
+  }
+  return out;
+}
+
+Status Repository::refusal(const std::string& name) const {
+  std::lock_guard lock(view_mutex_);
+  for (const View& v : view_) {
+    if (v.name == name && !v.refusal.ok()) return v.refusal;
+  }
+  return {};
+}
+
+}  // namespace verge::serve
