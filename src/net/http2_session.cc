@@ -7,6 +7,7 @@
 #include "net/assist.h"
 #include "net/front.h"
 #include "net/grpc.h"
+#include "net/http2_fields.h"
 
 namespace verge::net {
 namespace {
@@ -35,19 +36,6 @@ struct Setup {
     nghttp2_option_del(option);
   }
 };
-
-nghttp2_nv field(std::string_view name, std::string_view value) {
-  auto* n = reinterpret_cast<uint8_t*>(const_cast<char*>(name.data()));
-  auto* v = reinterpret_cast<uint8_t*>(const_cast<char*>(value.data()));
-  return {n, v, name.size(), value.size(), NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
-}
-
-// Values that live on the stack must be copied by nghttp2.
-nghttp2_nv copied_field(std::string_view name, std::string_view value) {
-  nghttp2_nv f = field(name, value);
-  f.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME;
-  return f;
-}
 
 bool parse_size(std::string_view s, int64_t* out) {
   if (s.empty() || s.size() > 18 || s.front() == '-') return false;
@@ -545,42 +533,6 @@ void Http2Session::finish(Call* call) {
   else
     connection_.front().recycle(call);
 }
-
-void Http2Session::open_stream(Call* call, const StreamMethod& method) {
-  --receiving_;  // it waits for messages, each of which counts by itself
-  connection_.front().acquire_stream()->open(*this, call, method);
-  nghttp2_data_provider body;
-  body.source.ptr = call;
-  body.read_callback = [](nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,
-                          void*) -> ssize_t { return static_cast<Call*>(source->ptr)->messages->read(length, flags); };
-  nghttp2_nv fields[4] = {field(":status", "200"), field("content-type", "application/grpc")};
-  size_t n = 2;
-  // Answers are compressed one by one, where their messages were.
-  if (call->encoding == Encoding::kGzip || call->encoding == Encoding::kDeflate)
-    fields[n++] = field("grpc-encoding", encoding_name(call->encoding));
-  if (call->reply.name_encodings) fields[n++] = field("grpc-accept-encoding", kGrpcEncodings);
-  if (nghttp2_submit_response(session_, call->stream, fields, n, &body) != 0)
-    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, call->stream, NGHTTP2_INTERNAL_ERROR);
-}
-
-void Http2Session::resume(int32_t stream) {
-  nghttp2_session_resume_data(session_, stream);
-  connection_.touch();
-}
-
-void Http2Session::open_stream_window(int32_t stream, size_t bytes) { nghttp2_session_consume_stream(session_, stream, bytes); }
-
-void Http2Session::submit_status(int32_t stream, Code code, std::string_view message) {
-  const nghttp2_nv fields[2] = {field("grpc-status", code_digits(code)), field("grpc-message", message)};
-  nghttp2_submit_trailer(session_, stream, fields, message.empty() ? 1 : 2);
-}
-
-void Http2Session::want_pump(MessageStream* stream) {
-  if (std::find(to_pump_.begin(), to_pump_.end(), stream) == to_pump_.end()) to_pump_.push_back(stream);
-  connection_.touch();
-}
-
-void Http2Session::forget(MessageStream* stream) { std::erase(to_pump_, stream); }
 
 void Http2Session::produce() {
   WriteQueue& queue = connection_.queue();
