@@ -35,6 +35,14 @@ struct ServedOutput {
   std::vector<StepSpec> steps;
 };
 
+// A stage of a multi-exit model: a network of its own. Its inputs are inputs of the model's network or outputs of earlier stages, found by name; its
+// outputs are the features that later stages take, and the answer of its exit. A tensor's name means the same in all stages.
+struct StageSpec {
+  Signature network;
+  std::string exit;    // name of the exit that answers after this stage
+  std::string output;  // output of `network` that stands for the model's one network output at this exit
+};
+
 enum class MetricKind { kNone, kTop1, kTopK, kMae, kRmse, kAuc, kAgreement };
 std::string_view metric_name(MetricKind k);  // "top1", "topk", "mae", "rmse", "auc", "agreement", "none"
 Result<MetricKind> metric_from_name(std::string_view name);
@@ -73,6 +81,12 @@ struct Artifact {
 enum class Conversion { kOk, kFailed, kLeftOut };
 std::string_view conversion_name(Conversion c);  // "ok", "failed", "left out"
 
+// One stage's part of a variant of a multi-exit model.
+struct VariantStage {
+  std::vector<std::string> artifacts;        // ids; more than one where each has a fixed batch size
+  std::map<std::string, std::string> names;  // as VariantSpec::names, of the stage's network
+};
+
 // One executable form of the model. `engine`, `precision` and `options` are what is asked for; what is executed is in the profile.
 struct VariantSpec {
   std::string id;         // "openvino-ir-int8", unique in the manifest, [a-z0-9._-]
@@ -80,7 +94,8 @@ struct VariantSpec {
   std::string precision;  // "f32", "f16", "bf16", "int8", "dynamic": of the weights or the arithmetic asked for
   std::string form;       // "", "unrolled", "loop"
   std::string device;     // "cpu", "arm64", "cuda", "tensorrt", "edgetpu": where it can run
-  std::vector<std::string> artifacts;           // ids; more than one where each has a fixed batch size
+  std::vector<std::string> artifacts;           // ids; more than one where each has a fixed batch size, or of several stages
+  std::vector<VariantStage> stages;             // of a multi-exit model, as the manifest's; empty: the model is one network
   std::string signature;                        // SavedModel signature; empty: the default
   std::map<std::string, std::string> options;   // the engine's, e.g. {"inference_precision": "bf16"}
   Conversion conversion = Conversion::kOk;
@@ -113,6 +128,7 @@ struct Manifest {
   std::string name;     // [A-Za-z0-9._-]{1,128}, starts with a letter or digit
   int64_t version = 1;  // positive
   std::string description;
+  std::string family;         // models of one family take and give the same and are offered together under this name; empty: none
   std::string source_kind;    // "saved_model", "keras", "h5", "onnx", "tflite", "openvino-ir"
   std::string source_name;    // file or folder name, without its path
   std::string source_sha256;
@@ -121,6 +137,7 @@ struct Manifest {
   Signature network;          // the network's own signature
   std::vector<ServedInput> inputs;    // the served signature
   std::vector<ServedOutput> outputs;
+  std::vector<StageSpec> stages;      // of a multi-exit model, in order; empty: it is one network
   SequenceSpec sequence;              // of a stateful model: what feeds the network beside the served inputs
   std::string labels_file;    // "labels.txt" in the package, empty if there are none
   std::string labels_sha256;

@@ -77,11 +77,13 @@ std::string_view verdict_name(Verdict v) {
   return "not measured";
 }
 
-const LatencyCell* VariantProfile::cell(int64_t batch, int64_t cores) const {
-  for (const auto& c : latency)
+static const LatencyCell* find_cell(const std::vector<LatencyCell>& cells, int64_t batch, int64_t cores) {
+  for (const auto& c : cells)
     if (c.batch == batch && c.cores == cores) return &c;
   return nullptr;
 }
+const LatencyCell* VariantProfile::cell(int64_t batch, int64_t cores) const { return find_cell(latency, batch, cores); }
+const LatencyCell* StageProfile::cell(int64_t batch, int64_t cores) const { return find_cell(latency, batch, cores); }
 
 const VariantProfile* Profile::variant(std::string_view id) const {
   for (const auto& v : variants)

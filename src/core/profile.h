@@ -31,6 +31,28 @@ struct LatencyCell {
   std::vector<std::pair<int, int64_t>> sketch;
 };
 
+// One stage of a chain: times of the stage alone.
+struct StageProfile {
+  std::vector<LatencyCell> latency;
+  int64_t resident_bytes = -1;
+  const LatencyCell* cell(int64_t batch, int64_t cores) const;
+};
+
+// One exit of a chain, its answers taken for all evaluation samples.
+struct ExitProfile {
+  double accuracy = -1;      // in the manifest's metric; -1: not evaluated
+  double max_abs_diff = -1;  // against the whole network's answer at this exit
+};
+
+// One point of an accuracy/cost curve: thresholds chosen on calibration samples, all else measured on the evaluation samples.
+struct ExitPoint {
+  std::vector<double> thresholds;  // of each exit but the last
+  std::vector<double> shares;      // of samples that leave at each exit
+  double accuracy = -1;            // in the manifest's metric
+  double cost = -1;                // mean time against the full chain's, 0…1
+  double calibration_loss = 0;     // what the thresholds were chosen for: loss against the last exit on calibration samples, in the metric's unit
+};
+
 struct VariantProfile {
   std::string id;
   Verdict verdict = Verdict::kNotMeasured;
@@ -48,7 +70,11 @@ struct VariantProfile {
   int64_t engine_fixed_bytes = -1;
   double energy_mj = -1;           // a batch-1 inference; -1: not available
   std::string energy_source;       // "rapl", or why it is not available
-  std::vector<LatencyCell> latency;
+  std::vector<LatencyCell> latency;  // of the whole variant: all stages
+  std::vector<StageProfile> stages;  // of a multi-exit model, as the manifest's; else empty, as all that follows
+  std::vector<ExitProfile> exits;
+  std::vector<ExitPoint> confidence;  // leave where the largest score >= threshold; ascending cost
+  std::vector<ExitPoint> entropy;     // leave where the entropy (nats) <= threshold; ascending cost
   const LatencyCell* cell(int64_t batch, int64_t cores) const;  // nullptr if not measured
 };
 

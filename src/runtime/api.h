@@ -38,14 +38,59 @@ struct OutputTensor {
   const std::vector<std::string>* labels = nullptr;  // of the classes along the last axis, where the model has as many
 };
 
-// What a request demands. Parameters that the protocol carries under these names ("verge.variant"); views as above.
+enum class Objective : uint8_t { kUnset, kAccuracy, kLatency, kEnergy };
+
+// What a request demands. Parameters that the protocol carries under these names ("verge.variant"); views as above. What is not given here is
+// the tenant's default (BoundsDefaults).
 struct Bounds {
-  uint64_t deadline_ns = 0;    // absolute, os::monotonic_ns(); 0: none
+  uint64_t deadline_ns = 0;    // absolute, os::monotonic_ns(); 0: none. "verge.deadline_ms" counts from arrival
   std::string_view variant;    // "verge.variant"; empty: the server chooses
+  double min_accuracy = -1;    // "verge.min_accuracy", in the unit of the model's metric, which must be one where larger is better; negative: none
+  double max_energy_mj = -1;   // "verge.max_energy_mj", of one request; negative: none
+  Objective objective = Objective::kUnset;  // "verge.objective": "accuracy", "latency", "energy": what is best among those within the bounds
+  std::string_view rule;       // "verge.rule": which exit rule: "predictive", "reactive", "confidence", "entropy", "fixed", "conditions"
+  double confidence = -1;      // "verge.confidence", 0…1: leave at the first exit whose largest score reaches it; negative: not given
+  double max_accuracy_loss = -1;    // "verge.max_accuracy_loss": which point of the calibrated curve the rules confidence and entropy take
+  std::string_view exit;       // "verge.exit": the exit of rule "fixed", by name
+  std::string_view conditions; // "verge.conditions": a condition an exit, "exit1: elapsed > 20 or confidence >= 0.9; exit2: …"
+  bool trace = false;          // "verge.trace": say which candidates there were, and why each was passed over
+  bool given() const {
+    return min_accuracy >= 0 || max_energy_mj >= 0 || objective != Objective::kUnset || !rule.empty() || confidence >= 0 || max_accuracy_loss >= 0 || !exit.empty() ||
+           !conditions.empty() || trace;
+  }
   uint64_t priority = 0;       // 1 goes first, then 2, …; 0: the default, kDefaultPriority. Larger than kLowestPriority counts as that
 };
 inline constexpr uint64_t kDefaultPriority = 4;
 inline constexpr uint64_t kLowestPriority = 7;
+
+// A tenant's bounds for requests that do not name their own. Changed as a whole while requests run (Runtime::set_bounds).
+struct BoundsDefaults {
+  double deadline_ms = 0;      // from arrival; 0: none
+  double min_accuracy = -1;
+  double max_energy_mj = -1;
+  Objective objective = Objective::kUnset;
+  std::string rule;            // empty: "predictive"
+  double confidence = -1;
+  double max_accuracy_loss = -1;
+  std::string exit;
+  std::string conditions;
+};
+
+// What answered and why. Said to the client where the request or its tenant has bounds, or the model has exits.
+struct Chosen {
+  bool said = false;
+  std::string_view model;      // of a family: the member that answered
+  std::string_view exit;       // empty: the model has none
+  std::string_view rule;
+  std::string_view reason;     // why it left at this exit, or why this variant: a few words
+  double accuracy = -1;        // expected, in the metric's unit; negative: unknown, as below
+  double predicted_ms = -1;    // from arrival to the answer, the cautious quantile, at admission
+  double measured_ms = -1;     // from arrival until the answer was there
+  double confidence = -1;      // largest score of the answer
+  double energy_mj = -1;       // of this request
+  bool energy_measured = false;  // by a meter; else by the declared model
+  std::string_view trace;      // JSON: {"candidates": [{"model", "variant", "exit", "accuracy", "predicted_ms", "energy_mj", "passed_over": "accuracy 0.81 < 0.9"}, …]}
+};
 
 // Requests that belong together, in order, on one engine instance (sequence_id, sequence_start, sequence_end).
 struct Sequence {
@@ -86,6 +131,7 @@ struct Request {
   std::string_view answered_model;     // name, version and variant that answered; valid until release()
   int64_t answered_version = 0;
   std::string_view answered_variant;
+  Chosen chosen;             // valid until release()
   uint64_t queue_ns = 0;     // from arrival until a lane took it
   uint64_t assembly_ns = 0;  // transforms and putting the batch together
   uint64_t compute_ns = 0;   // the engine, and transforms of the outputs
@@ -185,6 +231,11 @@ class Runtime {
   // On the front's own thread: nobody waits for this request any more (client gone, stream reset). Where it has not begun, its place in the
   // queue is free and `done` has been called, with kCancelled, when this returns; where it runs, `done` comes when the run ends.
   virtual void cancel(Front& front, Request& request) = 0;
+
+  // Checks and takes over a tenant's defaults. Any thread; requests that come after this returns, on any front, follow the new ones soon (each front at
+  // its next turn); those under way keep theirs.
+  virtual Status set_bounds(uint32_t /*tenant*/, BoundsDefaults) { return Status(Code::kUnimplemented, "this runtime keeps no bounds"); }
+  virtual Result<BoundsDefaults> bounds(uint32_t /*tenant*/) const { return BoundsDefaults{}; }
 
   // Never wait for a load. Called on front threads.
   virtual bool live() const = 0;

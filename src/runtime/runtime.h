@@ -49,6 +49,7 @@ struct TenantOptions {
   std::string name = "default";
   double weight = 1;           // share of lane time under contention, relative to the others'
   uint32_t queue_limit = 0;    // requests of it that may wait for lanes; 0: only the server's limit counts
+  BoundsDefaults bounds;       // at start; Runtime::set_bounds() changes them
 };
 
 struct RuntimeOptions {
