@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "core/stages.h"
+
 namespace verge {
 namespace {
 
@@ -125,6 +127,7 @@ Json variant_json(const VariantSpec& v) {
   if (!v.reason.empty()) j["reason"] = v.reason;
   if (!v.log.empty()) j["log"] = v.log;
   j["artifacts"] = strings_json(v.artifacts);
+  if (!v.stages.empty()) j["stages"] = variant_stages_json(v.stages);
   if (!v.signature.empty()) j["signature"] = v.signature;
   j["options"] = map_json(v.options);
   if (!v.names.empty()) j["names"] = map_json(v.names);
@@ -151,6 +154,11 @@ Result<VariantSpec> parse_variant(const Json& j, const std::string& where) {
   VERGE_RETURN_IF_ERROR(r.status());
   if (!valid_name(v.id)) return invalid_argument(where + ": '" + v.id + "' is not a valid variant id");
   if (!valid_name(v.engine)) return invalid_argument(where + ": '" + v.engine + "' is not a valid engine name");
+  if (r.has("stages")) {
+    const Json& stages = r.array("stages");
+    VERGE_RETURN_IF_ERROR(r.status());
+    VERGE_ASSIGN(v.stages, parse_variant_stages(stages, where + ".stages"));
+  }
   if (!v.log.empty() && !valid_relative_path(v.log)) return invalid_argument(where + ": log is not a path inside the package");
   if (conversion == "ok") {
     v.conversion = Conversion::kOk;
@@ -250,6 +258,16 @@ Status read_sequence(JsonReader& r, Manifest& m) {
   return {};
 }
 
+Status read_stages(JsonReader& r, Manifest& m) {
+  if (!r.has("stages")) return {};
+  const Json& list = r.array("stages");
+  VERGE_RETURN_IF_ERROR(r.status());
+  VERGE_ASSIGN(m.stages, parse_stages(list, r.where() + ": stages"));
+  VERGE_RETURN_IF_ERROR(check_stages(m.stages, m.network).prefixed(r.where()));
+  if (m.sequence.given()) return invalid_argument(r.where() + ": a multi-exit model has no sequences");
+  return {};
+}
+
 Status read_golden(JsonReader& r, Manifest& m) {
   if (!r.has("golden")) return {};
   JsonReader e(r.object("golden"), r.where() + ": golden");
@@ -283,6 +301,7 @@ Status read_parts(JsonReader& r, Manifest& m) {
     VERGE_ASSIGN(VariantSpec v, parse_variant(variants[i], r.where() + ": variants[" + std::to_string(i) + "]"));
     for (const auto& id : v.artifacts)
       if (!m.artifact(id)) return invalid_argument(r.where() + ": variant '" + v.id + "' names the unknown artifact " + id);
+    VERGE_RETURN_IF_ERROR(check_variant_stages(v, m.stages.size()).prefixed(r.where()));
     if (!ids.insert(v.id).second) return invalid_argument(r.where() + ": variant '" + v.id + "' stands twice");
     m.variants.push_back(std::move(v));
   }
@@ -430,11 +449,13 @@ Result<Manifest> parse_manifest(std::string_view text) {
   m.name = r.str("name");
   m.version = r.integer("version");
   m.description = r.str("description", std::string());
+  m.family = r.str("family", std::string());
   m.build_key = r.str("build_key", std::string());
   m.reference = r.str("reference", std::string());
   const Json& source = r.object("source");
   VERGE_RETURN_IF_ERROR(r.status());
   if (!valid_name(m.name)) return invalid_argument("manifest: '" + m.name + "' is not a valid model name");
+  if (!m.family.empty() && !valid_name(m.family)) return invalid_argument("manifest: '" + m.family + "' is not a valid name of a family");
   if (m.version < 1) return invalid_argument("manifest: version must be positive");
   JsonReader s(source, "manifest: source");
   m.source_kind = s.str("kind");
@@ -444,6 +465,7 @@ Result<Manifest> parse_manifest(std::string_view text) {
   VERGE_ASSIGN(m.network, parse_signature(r.object("network"), "manifest: network"));
   VERGE_RETURN_IF_ERROR(read_transforms(r, m));
   VERGE_RETURN_IF_ERROR(read_sequence(r, m));
+  VERGE_RETURN_IF_ERROR(read_stages(r, m));
   if (r.has("labels")) {
     JsonReader l(r.object("labels"), "manifest: labels");
     m.labels_file = l.str("file");
@@ -463,6 +485,7 @@ std::string print_manifest(const Manifest& m) {
   j["name"] = m.name;
   j["version"] = m.version;
   if (!m.description.empty()) j["description"] = m.description;
+  if (!m.family.empty()) j["family"] = m.family;
   j["source"] = source_json(m);
   j["build_key"] = m.build_key;
   j["reference"] = m.reference;
@@ -472,6 +495,7 @@ std::string print_manifest(const Manifest& m) {
   j["outputs"] = Json::array();
   for (const auto& out : m.outputs) j["outputs"].push_back(served_json(out.spec, "from", out.from, out.steps));
   if (m.sequence.given()) j["sequence"] = sequence_json(m.sequence);
+  if (!m.stages.empty()) j["stages"] = stages_json(m.stages);
   if (!m.labels_file.empty()) j["labels"] = {{"file", m.labels_file}, {"sha256", m.labels_sha256}};
   if (m.metric.kind != MetricKind::kNone) {
     j["metric"] = {{"kind", metric_name(m.metric.kind)}};

@@ -6,6 +6,8 @@ namespace verge {
 namespace {
 
 constexpr size_t kMaxProfileBytes = 64u << 20;
+constexpr size_t kMaxStages = 64;
+constexpr size_t kMaxPoints = 64;
 
 struct VerdictRow {
   Verdict verdict;
@@ -49,6 +51,87 @@ Result<LatencyCell> parse_cell(const Json& j, const std::string& where) {
     }
   VERGE_RETURN_IF_ERROR(r.status());
   return c;
+}
+
+Json cells_json(const std::vector<LatencyCell>& cells) {
+  Json list = Json::array();
+  for (const auto& c : cells) list.push_back(cell_json(c));
+  return list;
+}
+
+Result<std::vector<LatencyCell>> parse_cells(const Json& array, const std::string& where) {
+  std::vector<LatencyCell> cells;
+  for (size_t i = 0; i < array.size(); ++i) {
+    VERGE_ASSIGN(LatencyCell c, parse_cell(array[i], where + "[" + std::to_string(i) + "]"));
+    cells.push_back(std::move(c));
+  }
+  return cells;
+}
+
+Json points_json(const std::vector<ExitPoint>& points) {
+  Json list = Json::array();
+  for (const auto& p : points)
+    list.push_back({{"thresholds", p.thresholds}, {"shares", p.shares}, {"accuracy", known(p.accuracy)}, {"cost", known(p.cost)}, {"calibration_loss", p.calibration_loss}});
+  return list;
+}
+
+std::vector<double> read_numbers(JsonReader& r, const char* key, size_t count) {
+  std::vector<double> out;
+  const Json& list = r.array(key);
+  if (list.size() != count) return r.fail(std::string(key) + " must hold " + std::to_string(count) + " numbers"), out;
+  for (const Json& v : list) {
+    if (!v.is_number()) return r.fail(std::string(key) + " must hold numbers"), out;
+    out.push_back(v.get<double>());
+  }
+  return out;
+}
+
+Status read_points(JsonReader& r, const char* key, size_t exits, std::vector<ExitPoint>& out) {
+  if (!r.has(key)) return {};
+  const Json& list = r.array(key);
+  VERGE_RETURN_IF_ERROR(r.status());
+  if (list.size() > kMaxPoints) return invalid_argument(r.where() + "." + key + ": more than " + std::to_string(kMaxPoints) + " points");
+  for (size_t i = 0; i < list.size(); ++i) {
+    JsonReader e(list[i], r.where() + "." + key + "[" + std::to_string(i) + "]");
+    ExitPoint p;
+    p.thresholds = read_numbers(e, "thresholds", exits - 1);
+    p.shares = read_numbers(e, "shares", exits);
+    p.accuracy = e.number("accuracy", -1);
+    p.cost = e.number("cost", -1);
+    p.calibration_loss = e.number("calibration_loss", 0);
+    if (std::any_of(p.shares.begin(), p.shares.end(), [](double s) { return s < 0 || s > 1; })) e.fail("shares must be 0 … 1");
+    VERGE_RETURN_IF_ERROR(e.status());
+    if (!out.empty() && p.cost < out.back().cost) return invalid_argument(e.where() + ": costs less than the point before");
+    out.push_back(std::move(p));
+  }
+  return {};
+}
+
+Status read_exits(JsonReader& r, VariantProfile& v) {
+  for (const char* key : {"stages", "exits"}) {
+    if (!r.has(key)) continue;
+    if (r.array(key).size() > kMaxStages) return invalid_argument(r.where() + "." + key + ": more than " + std::to_string(kMaxStages));
+  }
+  VERGE_RETURN_IF_ERROR(r.status());
+  if (r.has("stages"))
+    for (const Json& j : r.array("stages")) {
+      JsonReader e(j, r.where() + ".stages[" + std::to_string(v.stages.size()) + "]");
+      StageProfile s;
+      s.resident_bytes = e.integer("resident_bytes", -1);
+      const Json& cells = e.array("latency");
+      VERGE_RETURN_IF_ERROR(e.status());
+      VERGE_ASSIGN(s.latency, parse_cells(cells, e.where() + ".latency"));
+      v.stages.push_back(std::move(s));
+    }
+  if (r.has("exits"))
+    for (const Json& j : r.array("exits")) {
+      JsonReader e(j, r.where() + ".exits[" + std::to_string(v.exits.size()) + "]");
+      v.exits.push_back({e.number("accuracy", -1), e.number("max_abs_diff", -1)});
+      VERGE_RETURN_IF_ERROR(e.status());
+    }
+  if (v.exits.empty() && (r.has("confidence") || r.has("entropy"))) return invalid_argument(r.where() + ": has curves but no exits");
+  VERGE_RETURN_IF_ERROR(read_points(r, "confidence", v.exits.size(), v.confidence));
+  return read_points(r, "entropy", v.exits.size(), v.entropy);
 }
 
 Json device_json(const Device& d) {
@@ -113,8 +196,17 @@ Json variant_profile_json(const VariantProfile& v) {
   j["engine_fixed_bytes"] = known(v.engine_fixed_bytes);
   j["energy_mj"] = known(v.energy_mj);
   j["energy_source"] = v.energy_source;
-  j["latency"] = Json::array();
-  for (const auto& c : v.latency) j["latency"].push_back(cell_json(c));
+  j["latency"] = cells_json(v.latency);
+  if (!v.stages.empty()) {
+    j["stages"] = Json::array();
+    for (const auto& s : v.stages) j["stages"].push_back({{"resident_bytes", known(s.resident_bytes)}, {"latency", cells_json(s.latency)}});
+  }
+  if (!v.exits.empty()) {
+    j["exits"] = Json::array();
+    for (const auto& e : v.exits) j["exits"].push_back({{"accuracy", known(e.accuracy)}, {"max_abs_diff", known(e.max_abs_diff)}});
+  }
+  if (!v.confidence.empty()) j["confidence"] = points_json(v.confidence);
+  if (!v.entropy.empty()) j["entropy"] = points_json(v.entropy);
   return j;
 }
 
@@ -144,12 +236,11 @@ Result<VariantProfile> parse_variant_profile(const Json& j, const std::string& w
   v.energy_source = r.str("energy_source", std::string());
   if (r.has("latency")) {
     const Json& cells = r.array("latency");
-    for (size_t i = 0; i < cells.size() && r.status().ok(); ++i) {
-      VERGE_ASSIGN(LatencyCell c, parse_cell(cells[i], where + ".latency[" + std::to_string(i) + "]"));
-      v.latency.push_back(std::move(c));
-    }
+    VERGE_RETURN_IF_ERROR(r.status());
+    VERGE_ASSIGN(v.latency, parse_cells(cells, where + ".latency"));
   }
   VERGE_RETURN_IF_ERROR(r.status());
+  VERGE_RETURN_IF_ERROR(read_exits(r, v));
   return v;
 }
 

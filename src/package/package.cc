@@ -108,9 +108,11 @@ Status verify_golden(const Package& package) {
   return os::verify_tree(os::join(package.dir, "golden"), package.manifest.golden.files);
 }
 
-engine::LoadSpec load_spec(const Package& package, const VariantSpec& variant) {
+namespace {
+
+engine::LoadSpec spec_of(const Package& package, const VariantSpec& variant, const std::vector<std::string>& artifacts) {
   engine::LoadSpec spec;
-  for (const auto& id : variant.artifacts) {
+  for (const auto& id : artifacts) {
     const Artifact* a = package.manifest.artifact(id);
     if (!a) continue;
     std::string dir = os::join(os::join(package.dir, "artifacts"), id);
@@ -120,6 +122,14 @@ engine::LoadSpec load_spec(const Package& package, const VariantSpec& variant) {
   spec.signature = variant.signature;
   spec.options = variant.options;
   return spec;
+}
+
+}  // namespace
+
+engine::LoadSpec load_spec(const Package& package, const VariantSpec& variant) { return spec_of(package, variant, variant.artifacts); }
+
+engine::LoadSpec load_spec(const Package& package, const VariantSpec& variant, size_t stage) {
+  return spec_of(package, variant, variant.stages.at(stage).artifacts);
 }
 
 Result<std::vector<ZooEntry>> list_zoo(const std::string& zoo) {

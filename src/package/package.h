@@ -31,6 +31,8 @@ Status verify_golden(const Package& package);
 
 // What an engine is given for this variant.
 engine::LoadSpec load_spec(const Package& package, const VariantSpec& variant);
+// … and for one stage of a variant of a multi-exit model; `stage` < variant.stages.size().
+engine::LoadSpec load_spec(const Package& package, const VariantSpec& variant, size_t stage);
 
 struct ZooEntry {
   std::string name;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "chain_fixture.h"
 #include "os/files.h"
 
 namespace verge::package {
@@ -107,6 +108,25 @@ TEST_F(PackageTest, AChangedArtifactIsSeen) {
   EXPECT_TRUE(verify_variant(*package, v).ok());
   ASSERT_TRUE(os::write_file_atomic(load_spec(*package, v).files[0].first, "[]").ok());
   EXPECT_EQ(verify_variant(*package, v).code(), Code::kDataLoss);
+}
+
+TEST_F(PackageTest, StagesAreLoadedOneByOne) {
+  auto written = write_chain_package(zoo_);
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  auto package = open_package(*written);
+  ASSERT_TRUE(package.ok()) << package.status().message();
+  EXPECT_TRUE(package->warnings.empty());
+  ASSERT_EQ(package->profiles.size(), 1u);
+  const VariantSpec& v = package->manifest.variants.at(0);
+  EXPECT_TRUE(verify_variant(*package, v).ok());
+  ASSERT_EQ(v.stages.size(), 4u);
+  EXPECT_EQ(package->profiles[0].variants.at(0).stages.size(), 4u);
+  for (size_t k = 0; k < v.stages.size(); ++k) {
+    const engine::LoadSpec spec = load_spec(*package, v, k);
+    ASSERT_EQ(spec.files.size(), 1u);
+    EXPECT_EQ(spec.format, "identity");
+    EXPECT_NE(spec.files[0].first.find(v.stages[k].artifacts[0]), std::string::npos);
+  }
 }
 
 TEST_F(PackageTest, ResolvesAZooAModelAndAVersion) {
