@@ -1,0 +1,51 @@
+// Quantiles of a duration that learn online, one measurement at a time: what a run typically takes, and what it takes in all but one of a hundred cases.
+// No allocation, no history. One thread writes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace verge::policy {
+
+struct Quantiles {
+  uint64_t typical_ns = 0;   // the median; 0: nothing is known
+  uint64_t cautious_ns = 0;  // the 0.99 quantile
+};
+
+// The median follows by multiplicative stochastic approximation: each measurement moves it by a step up or down, whatever its distance, so that one
+// outlier counts as one vote. The step grows while all votes agree (the machine has become faster or slower) and shrinks while they
+// alternate, down to a part of how unsteady the times are. The
+// 0.99 quantile is kept as a ratio to the median, so that it follows a change of pace at once.
+class DurationQuantiles {
+ public:
+  // What a profile says. `p99_ns` 0: it does not say; then 1.3 times the median. Ignored once something was measured.
+  void seed(uint64_t p50_ns, uint64_t p99_ns);
+  void learn(uint64_t ns);
+  Quantiles get() const;
+  // Measurements so far; a seed does not count.
+  uint32_t seen() const { return seen_; }
+
+ private:
+  double log_median_ = 0;  // natural logarithm of ns
+  double spread_ = 0;      // ln(q99 / q50)
+  double step_ = 0;
+  int agree_ = 0;          // votes of one direction in a row, signed
+  uint32_t seen_ = 0;
+  bool known_ = false;
+};
+
+// The same by the number of samples in a run, at sizes 1, 2, 4, … 64. A run of another size counts at the next larger one, in proportion.
+class QuantileCurve {
+ public:
+  static constexpr int kSizes = 7;
+  static int index_of(int64_t rows);  // of the size that `rows` counts at
+  void seed(int64_t rows, uint64_t p50_ns, uint64_t p99_ns);
+  void learn(int64_t rows, uint64_t ns);
+  // Of a run of `rows`; where its size is not known, from the nearest known one: a larger run in proportion, a smaller one no shorter than half.
+  Quantiles predict(int64_t rows) const;
+
+ private:
+  std::array<DurationQuantiles, kSizes> sizes_;
+};
+
+}  // namespace verge::policy
