@@ -188,6 +188,90 @@ def data_loop(folder: pathlib.Path) -> None:
     save_module(serve, folder / "data_loop")
 
 
+# ---------------------------------------------------------------- exits
+
+
+def three_exits(body, folder: pathlib.Path) -> None:
+    """body(tf, image, conv, answer) returns the outputs; `conv` is a convolution with a bias, `answer` a head."""
+    import tensorflow as tf
+
+    def conv(x, filters: int, seed: int, stride: int = 1):
+        weights = tf.constant(random(seed, 3, 3, x.shape[-1], filters) / np.sqrt(9 * x.shape[-1]).astype(np.float32))
+        return tf.nn.bias_add(tf.nn.conv2d(x, weights, stride, "SAME"), tf.constant(random(seed + 1, filters)))
+
+    def answer(x, seed: int):
+        pooled = tf.reduce_mean(x, [1, 2])
+        return tf.nn.softmax(pooled @ tf.constant(random(seed, x.shape[-1], 5)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 2], tf.float32, name="image")])
+    def serve(image):
+        return body(tf, image, conv, answer)
+
+    save_module(serve, folder)
+
+
+@makes("exits")
+def exits(folder: pathlib.Path) -> None:
+    """Networks with three exits each, by how the exits hang together."""
+
+    def chain(tf, image, conv, answer):
+        x = tf.nn.relu(conv(image, 4, 40))
+        y = tf.nn.relu(conv(x, 6, 42, 2))
+        z = tf.nn.relu(conv(y, 8, 44))
+        return {"exit1": answer(x, 46), "exit2": answer(y, 47), "exit3": answer(z, 48), "other": z}
+
+    def skip(tf, image, conv, answer):
+        """The first exit stands inside a residual block, whose ends are both passed on; the third takes from the first stage and the image too."""
+        x = conv(image, 4, 40)
+        branch = tf.nn.relu(conv(x, 4, 42))
+        y = tf.nn.relu(x + conv(branch, 4, 44))
+        z = tf.nn.relu(conv(tf.concat([y, branch, image], -1), 8, 46))
+        return {"exit1": answer(branch, 48), "exit2": answer(y, 49), "exit3": answer(z, 50)}
+
+    def moved(tf, image, conv, answer):
+        """What later stages take first would be a matrix whose rows are pixels, a shape, an activation beside its input, and an exit's answer."""
+        x = tf.identity(conv(image, 4, 40))
+        rows = tf.reshape(x, [-1, 4])
+        first = tf.nn.softmax(tf.reduce_mean(tf.reshape(rows, [-1, 64, 4]), 1) @ tf.constant(random(46, 4, 5)))
+        size = tf.shape(image)
+        y = tf.nn.relu(tf.reshape(rows @ tf.constant(random(47, 4, 4)), tf.stack([size[0], size[1], size[2], 4])) + tf.nn.relu(x))
+        second = tf.nn.softmax(tf.reduce_mean(y, [1, 2]) @ tf.constant(random(48, 4, 5)) + first)
+        return {"exit1": first, "exit2": second, "exit3": answer(tf.nn.relu(conv(y, 4, 49)), 51)}
+
+    def unbatched(tf, image, conv, answer):
+        x = tf.nn.relu(conv(image, 4, 40))
+        mean = tf.reduce_mean(x, [0, 1, 2])  # over all samples
+        first = answer(x - mean, 42)
+        y = tf.nn.relu(conv(image, 4, 43) + mean)
+        return {"exit1": first, "exit2": answer(y, 45), "exit3": answer(conv(y, 4, 46), 48)}
+
+    def apart(tf, image, conv, answer):
+        x = tf.nn.relu(conv(image, 4, 40))
+        return {"exit1": answer(x, 42), "exit2": answer(conv(image, 4, 43), 45), "exit3": answer(conv(x, 4, 46), 48)}
+
+    def shapes(tf, image, conv, answer):
+        x = tf.nn.relu(conv(image, 4, 40))
+        return {"exit1": tf.reduce_mean(x, [1, 2]), "exit2": answer(conv(x, 4, 43), 45), "exit3": answer(conv(x, 4, 46), 48)}
+
+    shutil.rmtree(folder / "exits", ignore_errors=True)
+    for body in (chain, skip, moved, unbatched, apart, shapes):
+        three_exits(body, folder / "exits" / body.__name__)
+
+
+@makes("exits.keras")
+def exits_keras(folder: pathlib.Path) -> None:
+    """Two exits with batch normalisation and a loop in the second stage."""
+    import keras
+
+    keras.utils.set_random_seed(6)
+    steps = keras.Input((7, 3), name="steps")
+    x = keras.layers.BatchNormalization()(keras.layers.Conv1D(4, 3, padding="same")(steps))
+    x = keras.layers.ReLU()(x)
+    early = keras.layers.Dense(2, activation="softmax", name="early")(keras.layers.GlobalAveragePooling1D()(x))
+    late = keras.layers.Dense(2, activation="softmax", name="late")(keras.layers.LSTM(5)(x))
+    keras.Model(steps, {"early": early, "late": late}).save(folder / "exits.keras")
+
+
 # ---------------------------------------------------------------- 100 MB
 
 

@@ -12,6 +12,7 @@ from verge_toolchain.converters import convert
 from verge_toolchain.errors import CommandError
 
 INSPECT_LIMIT_S = 300.0
+CUT_LIMIT_S = 600.0
 REFERENCE_LIMIT_S = 3600.0
 NATIVE_PATHS_LIMIT_S = 120.0
 CONVERT_LIMIT_S = 900.0
@@ -32,10 +33,25 @@ class Session:
         name = protocol.field(command, "cmd", str, "command")
         if name == "inspect":
             self._inspect(command)
+        elif name == "cut":
+            self._cut(command)
         elif name == "convert":
             self._convert(command)
         else:
-            raise CommandError(f"unknown command '{name[:64]}'; expected 'inspect' or 'convert'")
+            raise CommandError(f"unknown command '{name[:64]}'; expected 'inspect', 'cut' or 'convert'")
+
+    def _source_of(self, command: dict, where: str) -> tuple[str, str, str | None, str]:
+        """(kind, path, signature, work folder) that a command names."""
+        path = protocol.absolute_path(protocol.field(command, "source", str, where), where)
+        kind = protocol.field(command, "kind", str, where)
+        signature = protocol.field(command, "signature", (str, type(None)), where, None)
+        work = protocol.absolute_path(protocol.field(command, "work", str, where), where)
+        if kind not in protocol.KINDS:
+            raise CommandError(f"{where}: 'kind' is '{kind[:64]}', expected one of {', '.join(protocol.KINDS)}")
+        if not os.path.exists(path):
+            raise CommandError(f"{where}: '{path}' does not exist")
+        os.makedirs(work, exist_ok=True)
+        return kind, path, signature or None, work
 
     def _child(self, function, *args, log: str, progress=None, time_limit: float):
         return children.run(function, *args, log=self._log(log), memory=self._memory, progress=progress, time_limit=time_limit)
@@ -44,22 +60,13 @@ class Session:
         return os.path.join(self._work, "logs", f"{name}.log")
 
     def _inspect(self, command: dict) -> None:
-        where = "inspect"
-        path = protocol.absolute_path(protocol.field(command, "source", str, where), where)
-        kind = protocol.field(command, "kind", str, where)
-        signature = protocol.field(command, "signature", (str, type(None)), where, None)
-        work = protocol.absolute_path(protocol.field(command, "work", str, where), where)
-        if kind not in protocol.KINDS:
-            raise CommandError(f"inspect: 'kind' is '{kind[:64]}', expected one of {', '.join(protocol.KINDS)}")
-        if not os.path.exists(path):
-            raise CommandError(f"inspect: '{path}' does not exist")
-        os.makedirs(work, exist_ok=True)
+        kind, path, signature, work = self._source_of(command, "inspect")
         for name in OWN_FOLDERS:  # what an earlier source left in the same work folder
             shutil.rmtree(os.path.join(work, name), ignore_errors=True)
         self._source, self._work = None, work
         self._memory = children.memory_limit(children.tree_bytes(path))
         sources.preload(kind)
-        outcome = self._child(_inspect, kind, path, signature or None, work, log="inspect", time_limit=INSPECT_LIMIT_S)
+        outcome = self._child(_inspect, kind, path, signature, work, log="inspect", time_limit=INSPECT_LIMIT_S)
         if outcome.status == "ok":
             self._source = outcome.value
             self._emit(sources.Inspected.from_json(outcome.value).event())
@@ -67,6 +74,22 @@ class Session:
             raise CommandError(outcome.reason)
         else:
             reason = outcome.reason if outcome.status == "refused" else f"the source cannot be read: {outcome.reason}"
+            self._emit({"event": "refused", "reason": reason})
+
+    def _cut(self, command: dict) -> None:
+        """Leaves what was inspected as it is."""
+        kind, path, signature, work = self._source_of(command, "cut")
+        exits = protocol.parse_exits(protocol.field(command, "exits", list, "cut"))
+        sources.preload(kind)
+        memory = children.memory_limit(children.tree_bytes(path))
+        log = os.path.join(work, "cut.log")
+        outcome = children.run(_cut, kind, path, signature, work, exits, log=log, memory=memory, time_limit=CUT_LIMIT_S)
+        if outcome.status == "ok":
+            self._emit({"event": "stages", **outcome.value})
+        elif outcome.status == "error":
+            raise CommandError(outcome.reason)
+        else:
+            reason = outcome.reason if outcome.status == "refused" else f"the network cannot be cut: {outcome.reason}"
             self._emit({"event": "refused", "reason": reason})
 
     def _convert(self, command: dict) -> None:
@@ -77,18 +100,18 @@ class Session:
         files = {k: protocol.parse_samples(samples, k) for k in ("calibration", "golden", "evaluation")}
         if not files["golden"]:
             raise CommandError("convert: samples.golden is missing")
-        self._reference(files)
+        self._reference(files, protocol.field(command, "reference_calibration", bool, "convert", False))
         if protocol.field(command, "native_paths", bool, "convert", False):
             self._native_paths(files["golden"])
         for target in targets:
             self._target(target, files["calibration"])
         self._emit({"event": "done"})
 
-    def _reference(self, files: dict) -> None:
+    def _reference(self, files: dict, calibration: bool) -> None:
         def progress(message: dict) -> None:
             self._emit({"event": "progress", "target": "reference", **message})
 
-        outcome = self._child(reference.run, self._source, files, log="reference", progress=progress, time_limit=REFERENCE_LIMIT_S)
+        outcome = self._child(reference.run, self._source, files, calibration, log="reference", progress=progress, time_limit=REFERENCE_LIMIT_S)
         if outcome.status != "ok":
             raise CommandError(f"the reference's outputs could not be computed: {outcome.reason}")
         self._emit({"event": "reference", **outcome.value})
@@ -118,6 +141,12 @@ class Session:
 
 def _inspect(kind: str, path: str, signature: str | None, work: str, report) -> dict:
     return sources.module(kind).inspect(path, signature, work, report).json()
+
+
+def _cut(*args) -> dict:
+    from verge_toolchain.graph import cut
+
+    return cut.run(*args)
 
 
 def main() -> int:

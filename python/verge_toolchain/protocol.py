@@ -10,6 +10,7 @@ from verge_toolchain.errors import CommandError
 EVENT_FD = 3
 MAX_LINE = 16 << 20
 MAX_TARGETS = 256
+MAX_EXITS = 256
 
 KINDS = ("saved_model", "keras", "h5", "onnx", "tflite", "openvino-ir")
 FORMATS = ("openvino-ir", "onnx", "tflite", "saved_model", "edgetpu-tflite")
@@ -96,6 +97,12 @@ def parse_targets(values: list) -> list[dict]:
     if len({t["id"] for t in targets}) != len(targets):
         raise CommandError("two targets share an id")
     return targets
+
+
+def parse_exits(values: list) -> list[str]:
+    if len(values) > MAX_EXITS or not all(isinstance(v, str) and 0 < len(v) <= 256 for v in values):
+        raise CommandError(f"cut: 'exits' must be at most {MAX_EXITS} names of outputs")
+    return values
 
 
 def parse_samples(value: dict, name: str) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""The reference's outputs on golden and evaluation samples. Runs in a child process."""
+"""The reference's outputs on golden, evaluation and, if asked for, calibration samples. Runs in a child process."""
 
 import os
 
@@ -6,11 +6,11 @@ from verge_toolchain import sources
 from verge_toolchain.samples import Samples, run_all
 
 
-def run(source: dict, files: dict, report) -> dict:
+def run(source: dict, files: dict, calibration: bool, report) -> dict:
     inspected = sources.Inspected.from_json(source)
     folder = os.path.join(inspected.work, "reference")
     call = sources.module(inspected.kind).reference(inspected)
-    result = {"golden": None, "evaluation": None}
+    result = {"golden": None, "evaluation": None, **({"calibration": None} if calibration else {})}
     for name in result:
         if not files.get(name):
             continue

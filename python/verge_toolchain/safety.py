@@ -56,7 +56,7 @@ def _forbidden(op: str, place: str, why: str) -> Refused:
     return Refused(f"the operator {op} ({place}) {why}, which a served network may not do; export the network without it (do it in a transform)")
 
 
-def _function_names(node, functions):
+def function_names(node, functions):
     if node.op in functions:
         yield node.op
     for value in node.attr.values():
@@ -82,7 +82,7 @@ def reachable_nodes(meta_graph, functions):
         node = nodes[name]
         yield f"node '{name}'", node
         pending += node.input
-        called += _function_names(node, functions)
+        called += function_names(node, functions)
     done = set()
     while called:
         name = called.pop()
@@ -91,7 +91,7 @@ def reachable_nodes(meta_graph, functions):
         done.add(name)
         for node in functions[name].node_def:
             yield f"node '{node.name}' of function '{name}'", node
-            called += _function_names(node, functions)
+            called += function_names(node, functions)
 
 
 # ---------------------------------------------------------------- Keras

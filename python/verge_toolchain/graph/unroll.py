@@ -64,7 +64,7 @@ class _Writer:
     def walk(self, nodes, environment: dict, wanted: list[str]) -> list:
         """Evaluates what `wanted` needs. `environment`: tensor name -> value, given for the inputs."""
         by_name = {n.name: n for n in nodes}
-        for name in _order(by_name, [w.split(":")[0] for w in wanted], {k.split(":")[0] for k in environment}):
+        for name in order(by_name, [w.split(":")[0] for w in wanted], {k.split(":")[0] for k in environment}):
             node = by_name[name]
             if node.op in _IGNORED:
                 continue
@@ -271,7 +271,7 @@ def _full(name: str) -> str:
     return name if ":" in name else f"{name}:0"
 
 
-def _order(by_name: dict, wanted: list[str], given: set[str]) -> list[str]:
+def order(by_name: dict, wanted: list[str], given: set[str]) -> list[str]:
     """Names of the nodes that `wanted` needs, each after its inputs."""
     order, state = [], {}
     stack = [(w, False) for w in reversed(wanted)]
