@@ -31,7 +31,7 @@ void set_shape(verge_tensor& t, DType dtype, const Shape& shape) {
 }
 
 // All that an engine run needs, whichever part a run plays in its batch: one that always came second must not allocate when it comes first.
-void make_room(Run& run, const Signature& network, const Signature& artifact) {
+void make_room(EngineBuffers& run, const Signature& network, const Signature& artifact) {
   const size_t in = artifact.inputs.size(), out = artifact.outputs.size();
   if (run.gathered.size() < in) run.gathered.resize(in);
   if (run.offsets.size() < in) run.offsets.resize(in);
@@ -52,7 +52,7 @@ struct Slice {
 
 class NetworkRun {
  public:
-  NetworkRun(const Signature& network, const Resident& resident, uint32_t lane, Run& run)
+  NetworkRun(const Signature& network, const LoadedNetwork& resident, uint32_t lane, EngineBuffers& run)
       : network_(network), resident_(resident), artifact_(resident.model->signature()), instance_(*resident.instances[lane]), run_(run) {}
 
   Status run() {
@@ -227,16 +227,16 @@ class NetworkRun {
   }
 
   const Signature& network_;
-  const Resident& resident_;
+  const LoadedNetwork& resident_;
   const Signature& artifact_;
   engine::Instance& instance_;
-  Run& run_;
+  EngineBuffers& run_;
 };
 
 }  // namespace
 
-Status run_network(const Signature& network, const Resident& resident, uint32_t lane, Run& run) {
-  return NetworkRun(network, resident, lane, run).run();
+Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers) {
+  return NetworkRun(network, loaded, lane, buffers).run();
 }
 
 namespace {

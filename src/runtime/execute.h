@@ -19,7 +19,7 @@ Status validate(const ServedVersion& version, const Request& request, Run& run, 
 // engine as one. Fills in each run's status and times, and the outputs of its request.
 void execute(std::span<Run* const> batch);
 
-// The engine's part alone: network inputs (run.network_inputs) to network outputs (run.network_outputs). For warming up.
-Status run_network(const Signature& network, const Resident& resident, uint32_t lane, Run& run);
+// The engine's part alone: buffers.network_inputs to buffers.network_outputs.
+Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers);
 
 }  // namespace verge::runtime

@@ -41,7 +41,24 @@ class Buffer {
   size_t alignment_ = 0;
 };
 
-struct Run {
+// What one engine run needs: the network's tensors, the artifact's, and the memory that these lie in. A multi-exit model has one for each stage.
+struct EngineBuffers {
+  std::vector<TensorView> network_inputs, network_outputs;
+
+  std::vector<verge_tensor> engine_inputs, engine_outputs;  // in the artifact's order
+  std::vector<Buffer> gathered;                  // artifact inputs: padded or aligned
+  std::vector<Buffer> lent;                      // artifact outputs: lent to the engine, or assembled
+  std::vector<std::vector<uint64_t>> offsets;    // of BYTES inputs
+  std::vector<std::vector<std::byte>> blobs;     // of BYTES inputs
+  std::vector<std::vector<std::byte>> wire;      // of BYTES outputs
+  uint64_t padded = 0;                           // samples of padding that the engine computed
+
+  // Gives back tensors that the engine owns. Idempotent.
+  void release_engine_outputs();
+  size_t kept_bytes() const;
+};
+
+struct Run : EngineBuffers {
   Run* next = nullptr;
   Request* request = nullptr;  // nullptr: it has been answered, and only the run is still on its way
   FrontImpl* front = nullptr;
@@ -74,7 +91,6 @@ struct Run {
   uint64_t queued_ns = 0, started_ns = 0, assembled_ns = 0, finished_ns = 0;
   int64_t run_rows = 0;       // samples of the engine run that answered, all requests together
   bool counts_run = false;    // the one of its batch that stands for the engine run in counters
-  uint64_t padded = 0;        // samples of padding that the engine computed
 
   // Who has it: it waits in a lane, a lane (or a front in its place) has claimed it, or its request has ended before that.
   void enter(uint32_t lane) { state_.store(lane << 2 | kWaiting, std::memory_order_relaxed); }
@@ -93,18 +109,11 @@ struct Run {
   std::vector<uint32_t> wanted;    // served outputs, in the order of the answer
   std::vector<Buffer> aligned;     // served inputs that had to be copied to an aligned place
   std::vector<transform::Chain::Scratch> before, after;  // of the chains of served inputs and outputs
-  std::vector<TensorView> network_inputs, network_outputs;
-
-  std::vector<verge_tensor> engine_inputs, engine_outputs;  // in the artifact's order
-  std::vector<Buffer> gathered;                  // artifact inputs: padded or aligned
-  std::vector<Buffer> lent;                      // artifact outputs: lent to the engine, or assembled
-  std::vector<std::vector<uint64_t>> offsets;    // of BYTES inputs
-  std::vector<std::vector<std::byte>> blobs;     // of BYTES inputs
-  std::vector<std::vector<std::byte>> wire;      // of BYTES outputs
+  std::vector<EngineBuffers> stages;  // of a multi-exit model
 
   size_t kept = 0;  // kept_bytes() while it is pooled
 
-  // Gives back tensors that the engine owns. Idempotent.
+  // Gives back tensors that engines own. Idempotent.
   void release_engine_outputs();
   // Bytes of memory that this run keeps for the next request.
   size_t kept_bytes() const;

@@ -48,14 +48,19 @@ struct Binding {
 };
 Result<Binding> bind(const Signature& network, const Signature& artifact, const std::map<std::string, std::string>& names);
 
-// A loaded and warm variant.
-struct Resident {
+// A network that an engine has loaded: all of a variant, or one of its stages.
+struct LoadedNetwork {
   std::shared_ptr<engine::Model> model;
   std::vector<std::unique_ptr<engine::Instance>> instances;  // one a lane
   Binding binding;
   bool lends_outputs = false;              // the engine writes into buffers of ours
   std::vector<uint64_t> input_alignment;   // of artifact inputs, bytes
   std::vector<uint64_t> output_alignment;  // of artifact outputs
+};
+
+// A loaded and warm variant.
+struct Resident : LoadedNetwork {
+  std::vector<LoadedNetwork> stages;       // of a multi-exit model, whose own network above is then empty
   uint64_t reserved_bytes = 0;
   int64_t max_rows = 1;  // samples of several requests that may go through the engine at once; 1: each goes alone
   // What waits for it, by lane. Touched by whoever has the lane.
