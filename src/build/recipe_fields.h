@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/suggest.h"
+
 namespace verge::build {
 
 enum class FieldType {
@@ -43,9 +45,5 @@ struct ObjectDoc {
 
 // The root object.
 const ObjectDoc& recipe_object();
-
-// The nearest of `candidates` to a mistyped `word`, or empty where none is near.
-std::string nearest(std::string_view word, std::span<const std::string_view> candidates);
-std::string did_you_mean(std::string_view word, std::span<const std::string_view> candidates);  // "; did you mean 'x'?" or ""
 
 }  // namespace verge::build

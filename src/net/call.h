@@ -159,6 +159,7 @@ inline void Call::clear() {
   request.outputs.clear();
   request.answered_model = request.answered_variant = {};
   request.answered_version = 0;
+  request.chosen = {};
   request.sequence = {};
   request.tenant = request.flow = 0;
   request.queue_ns = request.assembly_ns = request.compute_ns = request.encode_ns = 0;

@@ -4,6 +4,8 @@
 #include <limits>
 #include <string>
 
+#include "net/bounds.h"
+
 namespace verge::net {
 namespace {
 
@@ -50,11 +52,6 @@ Status set_request_parameter(std::string_view name, const ParameterValue& value,
     case 12:
       if (name == "sequence_end") return set_flag(name, value, &request->sequence.end);
       break;
-    case 13:
-      if (name != "verge.variant") break;
-      if (value.kind != Kind::kString) return wrong(name, "a string");
-      request->bounds.variant = value.text;
-      return {};
     case 14:
       if (name == "sequence_start") return set_flag(name, value, &request->sequence.start);
       break;
@@ -66,8 +63,7 @@ Status set_request_parameter(std::string_view name, const ParameterValue& value,
       break;
     default: break;
   }
-  if (name.starts_with("verge."))
-    return invalid_argument("unknown parameter '" + std::string(name.substr(0, 128)) + "'; known is verge.variant");
+  if (name.starts_with("verge.")) return set_bound(name, value, &request->bounds, &options->deadline_ms);
   return {};
 }
 
@@ -107,10 +103,13 @@ Status set_place_parameter(std::string_view name, const ParameterValue& value, S
 }
 
 void bound_deadline(const InferOptions& options, runtime::Request* request) {
-  if (!options.timeout_us) return;
+  if (!options.timeout_us && options.deadline_ms <= 0) return;
   // A century is as good as for ever, and stays far from overflow when added to a clock.
-  constexpr uint64_t kLongest = uint64_t{100} * 365 * 24 * 3'600 * 1'000'000u;
-  const uint64_t deadline = request->arrival_ns + std::min(options.timeout_us, kLongest) * 1'000;
+  constexpr uint64_t kLongestNs = uint64_t{100} * 365 * 24 * 3'600 * 1'000'000'000u;
+  uint64_t wait = kLongestNs;
+  if (options.timeout_us) wait = std::min(options.timeout_us, kLongestNs / 1'000) * 1'000;
+  if (options.deadline_ms > 0 && options.deadline_ms * 1e6 < static_cast<double>(wait)) wait = static_cast<uint64_t>(options.deadline_ms * 1e6);
+  const uint64_t deadline = request->arrival_ns + wait;
   uint64_t& bound = request->bounds.deadline_ns;
   bound = bound ? std::min(bound, deadline) : deadline;
 }

@@ -9,28 +9,13 @@
 #include <vector>
 
 #include "core/status.h"
+#include "net/parameter.h"
 #include "runtime/api.h"
 
 namespace verge::net {
 
 class SharedMemory;
 class SharedRegion;
-
-// A value as it was sent. Strings are views into the request.
-struct ParameterValue {
-  enum class Kind : uint8_t { kNone, kBool, kInt, kUint, kDouble, kString };
-  Kind kind = Kind::kNone;
-  bool flag = false;        // kBool
-  uint64_t bits = 0;        // kUint; kInt: two's complement
-  std::string_view text;    // kString
-
-  // Whether it is a whole number of at least 0, and which.
-  bool natural(uint64_t* out) const {
-    if (kind != Kind::kUint && (kind != Kind::kInt || static_cast<int64_t>(bits) < 0)) return false;
-    *out = bits;
-    return true;
-  }
-};
 
 // Where a tensor lies in shared memory, as a request says it.
 struct SharedPlace {
@@ -56,6 +41,7 @@ struct InferOptions {
   bool binary_outputs = false;        // "binary_data_output": REST, where `wanted` does not say otherwise
   bool empty_final_response = false;  // "triton_enable_empty_final_response": in streams, an answer without outputs ends each request
   uint64_t timeout_us = 0;            // "timeout"; 0: none
+  double deadline_ms = 0;             // "verge.deadline_ms"; 0: none
   std::vector<size_t> shared_inputs;  // those that came from shared memory, ascending
   const SharedMemory* memory = nullptr;  // the server's, for as long as the call lives; nullptr: not enabled
 
@@ -64,6 +50,7 @@ struct InferOptions {
     shared_inputs.clear();
     binary_outputs = empty_final_response = false;
     timeout_us = 0;
+    deadline_ms = 0;
   }
   // nullptr where nothing was said of it.
   const WantedOutput* find(std::string_view name) const {
@@ -84,7 +71,7 @@ Status set_output_parameter(std::string_view name, const ParameterValue& value, 
 // One parameter of an input or output that may be in shared memory.
 Status set_place_parameter(std::string_view name, const ParameterValue& value, SharedPlace* place);
 
-// Puts the parameter `timeout` into the deadline, which stays where it is earlier. It counts from arrival_ns.
+// Puts the parameters `timeout` and `verge.deadline_ms` into the deadline, which stays where it is earlier. They count from arrival_ns.
 void bound_deadline(const InferOptions& options, runtime::Request* request);
 
 }  // namespace verge::net

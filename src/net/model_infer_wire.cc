@@ -3,6 +3,7 @@
 #include <charconv>
 #include <limits>
 
+#include "net/answer_parameters.h"
 #include "net/shared_tensors.h"
 #include "net/utf8.h"
 #include "net/wire.h"
@@ -372,8 +373,7 @@ Status read_model_infer_request(std::string_view message, Scratch& scratch, runt
   request->version = 0;
   request->inputs.clear();
   request->wanted_outputs.clear();
-  request->bounds.variant = {};
-  request->bounds.priority = 0;
+  request->bounds = {.deadline_ns = request->bounds.deadline_ns};
   request->sequence = {};
   options->clear();
   Reader reader(message);
@@ -479,13 +479,25 @@ size_t find_raw_input(std::string_view prefix, size_t at_least) {
 
 namespace {
 
-void add_parameter(ByteBuffer& out, std::string_view key, std::string_view text, uint64_t number) {
-  const wire::Nested entry(out, 4);
-  wire::add_string(out, 1, key);
-  const wire::Nested value(out, 2);
-  if (!text.empty()) return wire::add_bytes(out, 3, text);
+// One entry of a map<string, InferParameter>: what follows is the value's field, of `size` bytes.
+void begin_parameter(ByteBuffer& out, std::string_view key, size_t size) {
+  wire::add_length(out, 4, wire::bytes_size(1, key.size()) + wire::bytes_size(2, size));
+  wire::add_bytes(out, 1, key);
+  wire::add_length(out, 2, size);
+}
+void add_parameter(ByteBuffer& out, std::string_view key, std::string_view value) {
+  begin_parameter(out, key, wire::bytes_size(3, value.size()));
+  wire::add_bytes(out, 3, value);
+}
+void add_parameter(ByteBuffer& out, std::string_view key, uint64_t value) {
+  begin_parameter(out, key, wire::tag_size(2) + wire::varint_size(value));
   wire::add_tag(out, 2, wire::kVarint);
-  wire::add_varint(out, number);
+  wire::add_varint(out, value);
+}
+void add_parameter(ByteBuffer& out, std::string_view key, double value) {
+  begin_parameter(out, key, wire::tag_size(4) + sizeof value);
+  wire::add_tag(out, 4, wire::kFixed64);
+  out.append(reinterpret_cast<const std::byte*>(&value), sizeof value);
 }
 
 // An output that went to shared memory: its parameters say where.
@@ -497,9 +509,9 @@ void write_shared_output(const runtime::OutputTensor& t, const WantedOutput& wan
     wire::add_tag(out, 3, wire::kVarint);
     wire::add_varint(out, static_cast<uint64_t>(d));
   }
-  add_parameter(out, "shared_memory_region", wanted.place.region, 0);
-  add_parameter(out, "shared_memory_byte_size", {}, wanted.written);
-  if (wanted.place.offset) add_parameter(out, "shared_memory_offset", {}, wanted.place.offset);
+  add_parameter(out, "shared_memory_region", wanted.place.region);
+  add_parameter(out, "shared_memory_byte_size", wanted.written);
+  if (wanted.place.offset) add_parameter(out, "shared_memory_offset", wanted.place.offset);
 }
 
 }  // namespace
@@ -513,14 +525,9 @@ void write_model_infer_response(const runtime::Request& answered, const InferOpt
     wire::add_string(text, 2, {digits, static_cast<size_t>(end - digits)});
   }
   wire::add_string(text, 3, answered.id);
-  if (!answered.answered_variant.empty()) {
-    constexpr std::string_view kKey = "verge.variant";
-    const size_t value = wire::bytes_size(3, answered.answered_variant.size());
-    wire::add_length(text, 4, wire::bytes_size(1, kKey.size()) + wire::bytes_size(2, value));
-    wire::add_bytes(text, 1, kKey);
-    wire::add_length(text, 2, value);
-    wire::add_bytes(text, 3, answered.answered_variant);
-  }
+  each_answer_parameter(
+      answered, [&](std::string_view key, std::string_view value) { add_parameter(text, key, value); },
+      [&](std::string_view key, double value) { add_parameter(text, key, value); });
   for (const runtime::OutputTensor& t : answered.outputs) {
     if (!options.wanted.empty()) {
       if (const WantedOutput* wanted = options.find(t.name); wanted && wanted->region) {

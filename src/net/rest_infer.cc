@@ -1,9 +1,11 @@
 // The inference request and answer of the REST protocol: JSON, with tensors in JSON or as binary data behind it.
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <string>
 
+#include "net/answer_parameters.h"
 #include "net/json_pull.h"
 #include "net/json_write.h"
 #include "net/service.h"
@@ -330,7 +332,12 @@ class RequestReader {
         int64_t negative = 0;
         const auto [at, error] = token.front() == '-' ? std::from_chars(token.data(), end, negative) : std::from_chars(token.data(), end, out->bits);
         if (token.front() == '-') out->bits = static_cast<uint64_t>(negative);
-        if (error != std::errc() || at != end) out->kind = Kind::kDouble;
+        if (error != std::errc() || at != end) {
+          out->kind = Kind::kDouble;
+          double v = 0;
+          if (!put_float<double>(token, reinterpret_cast<std::byte*>(&v))) v = (token.front() == '-' ? -1 : 1) * std::numeric_limits<double>::infinity();
+          out->bits = std::bit_cast<uint64_t>(v);
+        }
         return {};
       }
       case Type::kString:
@@ -478,11 +485,16 @@ Status write_rest_infer(Call* call) {
     out.append(",\"id\":");
     json_string(request.id, &out);
   }
-  if (!request.answered_variant.empty()) {
-    out.append(",\"parameters\":{\"verge.variant\":");
-    json_string(request.answered_variant, &out);
-    out.push_back('}');
-  }
+  bool parameters = false;
+  const auto key = [&](std::string_view name) {
+    out.append(std::exchange(parameters, true) ? ",\"" : ",\"parameters\":{\"");
+    out.append(name);
+    out.append("\":");
+  };
+  each_answer_parameter(
+      request, [&](std::string_view name, std::string_view value) { key(name), json_string(value, &out); },
+      [&](std::string_view name, double value) { key(name), json_number(value, &out); });
+  if (parameters) out.push_back('}');
   out.append(",\"outputs\":[");
   bool first = true, any_binary = false;
   for (const runtime::OutputTensor& t : request.outputs) {

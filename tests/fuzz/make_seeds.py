@@ -41,7 +41,7 @@ def model_infer_messages():
     strings = bytes_field(1, b"s") + bytes_field(2, b"BYTES") + bytes_field(3, varint(2)) + bytes_field(5, bytes_field(8, b"ab") + bytes_field(8, b""))
     everything = bytes_field(1, b"echo") + bytes_field(2, b"1") + bytes_field(3, "idä".encode())
     for p in (parameter("priority", 2, 3), parameter("timeout", 2, 5000), parameter("sequence_id", 2, 7), parameter("sequence_start", 1, 1),
-              parameter("sequence_end", 1, 0), parameter("verge.variant", 3, b"fast"), parameter("mine", 3, b"x")):
+              parameter("sequence_end", 1, 0), parameter("verge.variant", 3, b"fast"), parameter("verge.min_accuracy", 2, 1), parameter("verge.conditions", 3, b"exit1: elapsed > 2"), parameter("mine", 3, b"x")):
         everything += bytes_field(4, p)
     yield "everything", everything + bytes_field(5, strings) + bytes_field(6, bytes_field(1, b"OUTPUT0") + bytes_field(2, parameter("classification", 2, 3)))
     yield "groups", bytes_field(1, b"echo") + b"\x0b\x08\x01\x13\x14\x0c"
@@ -54,7 +54,7 @@ def rest_requests():
     body, json_bytes = rest_binary("INPUT0", "FP32", [1, 4], FLOATS)
     yield "binary", struct.pack(">H", json_bytes) + body
     yield "everything", b"\xff\xff" + json.dumps({
-        "id": "q", "parameters": {"binary_data_output": True, "priority": 1, "timeout": 1000, "sequence_id": "s", "sequence_start": True, "verge.variant": "fast"},
+        "id": "q", "parameters": {"binary_data_output": True, "priority": 1, "timeout": 1000, "sequence_id": "s", "sequence_start": True, "verge.variant": "fast", "verge.min_accuracy": 0.5, "verge.deadline_ms": 2.5},
         "outputs": [{"name": "OUTPUT0", "parameters": {"binary_data": False, "classification": 2}}],
         "inputs": [{"data": [[1, 2], [3, 4]], "datatype": "FP32", "shape": [2, 2], "name": "x", "parameters": {"shared_memory_region": "r", "shared_memory_byte_size": 8, "shared_memory_offset": 0}}]}).encode()
 

@@ -82,6 +82,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   require(well_formed, "protobuf refuses it");
   require(ours.model == theirs.model_name() && ours.id == theirs.id(), "texts");
   require(ours.version == (theirs.model_version().empty() ? 0 : std::stoll(theirs.model_version())), "version");
+  const auto accuracy = theirs.parameters().find("verge.min_accuracy");
+  const bool bounded = accuracy != theirs.parameters().end();
+  const auto choice = bounded ? accuracy->second.parameter_choice_case() : inference::InferParameter::PARAMETER_CHOICE_NOT_SET;
+  const double expected = !bounded ? -1
+                          : choice == inference::InferParameter::kDoubleParam ? accuracy->second.double_param()
+                          : choice == inference::InferParameter::kInt64Param  ? static_cast<double>(accuracy->second.int64_param())
+                                                                              : static_cast<double>(accuracy->second.uint64_param());
+  require(ours.bounds.min_accuracy == expected && expected <= 1, "the bound of accuracy");
   require(ours.inputs.size() == static_cast<size_t>(theirs.inputs_size()), "number of inputs");
   require(ours.wanted_outputs.size() == static_cast<size_t>(theirs.outputs_size()), "number of outputs");
   for (int i = 0; i < theirs.outputs_size(); ++i) require(ours.wanted_outputs[static_cast<size_t>(i)] == theirs.outputs(i).name(), "an output's name");

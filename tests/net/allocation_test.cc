@@ -92,6 +92,28 @@ TEST_F(AllocationTest, GrpcInfer) {
   }
 }
 
+// Bounds asked for, and an answer that says all there is to say of the choice.
+TEST_F(AllocationTest, GrpcBounds) {
+  auto parameter = [](std::string_view key, std::string_view value) {
+    std::string entry = "\x0a" + std::string(1, static_cast<char>(key.size())) + std::string(key) + "\x12" + std::string(1, static_cast<char>(value.size()));
+    entry += value;
+    return "\x22" + std::string(1, static_cast<char>(entry.size())) + entry;
+  };
+  const double accuracy = 0.9;
+  const std::string number = "\x21" + std::string(reinterpret_cast<const char*>(&accuracy), 8);
+  const std::string message = test::infer_message("chosen", 16, "id") + parameter("verge.min_accuracy", number) + parameter("verge.max_energy_mj", "\x10\x07") +
+                              parameter("verge.deadline_ms", "\x10\x07") + parameter("verge.conditions", "\x1a\x10" "exit1: elapsed>9") +
+                              parameter("verge.objective", "\x1a\x06" "energy") + parameter("verge.trace", "\x08\x01");
+  test::H2Client client(server_->port());
+  EXPECT_EQ(heap_calls([&] {
+              const int32_t id = client.grpc("ModelInfer", message);
+              ASSERT_TRUE(client.wait(id));
+              ASSERT_EQ(client.answer(id).headers["grpc-status"], "0");
+              ASSERT_NE(client.answer(id).body.find("verge.energy_source"), std::string::npos);
+            }),
+            0);
+}
+
 TEST_F(AllocationTest, StreamedInfer) {
   test::H2Client client(server_->port());
   for (size_t elements : {16, 20'000}) {
@@ -113,13 +135,16 @@ TEST_F(AllocationTest, StreamedInfer) {
 
 TEST_F(AllocationTest, RestInferJson) {
   const int fd = test::connect_to(server_->port());
-  const std::string body = R"({"id":"q","inputs":[{"name":"INPUT0","shape":[1,4],"datatype":"FP32","data":[1,2.5,3,4]}],"outputs":[{"name":"OUTPUT0","parameters":{"binary_data":false}}],"parameters":{"priority":1,"timeout":1000000,"sequence_id":"s","sequence_start":true,"mine":"x"}})";
-  const std::string text = "POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-  EXPECT_EQ(heap_calls([&] {
-              ASSERT_TRUE(test::send_all(fd, text));
-              ASSERT_NE(test::receive_until(fd, "]}]}").find("HTTP/1.1 200 "), std::string::npos);
-            }),
-            0);
+  for (const char* model : {"echo", "chosen"}) {
+    const std::string body = R"({"id":"q","inputs":[{"name":"INPUT0","shape":[1,4],"datatype":"FP32","data":[1,2.5,3,4]}],"outputs":[{"name":"OUTPUT0","parameters":{"binary_data":false}}],"parameters":{"priority":1,"timeout":1000000,"sequence_id":"s","sequence_start":true,"mine":"x","verge.min_accuracy":0.5,"verge.deadline_ms":7.5,"verge.trace":true}})";
+    const std::string text = "POST /v2/models/" + std::string(model) + "/infer HTTP/1.1\r\nHost: a\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    EXPECT_EQ(heap_calls([&] {
+                ASSERT_TRUE(test::send_all(fd, text));
+                ASSERT_NE(test::receive_until(fd, "]}]}").find("HTTP/1.1 200 "), std::string::npos);
+              }),
+              0)
+          << model;
+  }
   close(fd);
 }
 

@@ -36,6 +36,10 @@ std::string_view output_name(std::string_view input) {
 void answer_bounds(Request& r) {
   Json j = {{"priority", r.bounds.priority}, {"sequence_id", r.sequence.id}, {"sequence_text", r.sequence.text},
             {"sequence_start", r.sequence.start}, {"sequence_end", r.sequence.end}, {"variant", r.bounds.variant}};
+  const runtime::Bounds& b = r.bounds;
+  j.update({{"min_accuracy", b.min_accuracy}, {"max_energy_mj", b.max_energy_mj}, {"objective", static_cast<int>(b.objective)}, {"rule", b.rule},
+            {"confidence", b.confidence}, {"max_accuracy_loss", b.max_accuracy_loss}, {"exit", b.exit}, {"conditions", b.conditions},
+            {"trace", b.trace}, {"given", b.given()}});
   j["timeout_us"] = r.bounds.deadline_ns ? Json((r.bounds.deadline_ns - r.arrival_ns) / 1000) : Json();
   const std::string text = j.dump();
   const auto n = static_cast<uint32_t>(text.size());
@@ -48,8 +52,27 @@ void answer_bounds(Request& r) {
   r.run = &r;
 }
 
+// What a choice is said to have been.
+void choose(Request& r) {
+  static constexpr std::string_view kTrace = R"({"candidates":[{"variant":"other","passed_over":"accuracy 0.81 < 0.9 \u00e4"}]})";
+  r.chosen = {.said = true, .model = "wide", .exit = "exit2", .rule = r.bounds.rule.empty() ? "predictive" : r.bounds.rule, .reason = "the next stage \"may\" be late",
+              .accuracy = 0.89, .predicted_ms = 12.5, .measured_ms = 11, .confidence = 0.7, .energy_mj = r.bounds.max_energy_mj >= 0 ? 3.25 : -1,
+              .energy_measured = r.bounds.objective == runtime::Objective::kEnergy, .trace = r.bounds.trace ? kTrace : std::string_view()};
+}
+
 void answer(Request& r) {
   r.outputs.clear();
+  if (r.model == "chosen") {
+    if (r.bounds.min_accuracy > 0.95) {
+      r.status = failed_precondition("no variant of 'chosen' has an accuracy of 0.96; the best has 0.91");
+      return;
+    }
+    if (r.bounds.deadline_ns && r.bounds.deadline_ns < r.arrival_ns + 1'000'000) {
+      r.status = {Code::kDeadlineExceeded, "the deadline cannot be met; 1 ms could be"};
+      return;
+    }
+    choose(r);
+  }
   if (r.model == "bounds") return answer_bounds(r);
   if (!r.bounds.variant.empty() && r.bounds.variant != "plain" && r.bounds.variant != "other") {
     r.status = not_found("model '" + std::string(r.model) + "' has no variant '" + std::string(r.bounds.variant) + "'");
@@ -145,7 +168,7 @@ void EchoRuntime::set_ready(bool ready) {
 }
 
 bool EchoRuntime::known(std::string_view name) const {
-  return name == "echo" || name == "threaded" || name == "slow" || name == "broken" || name == "bounds" || name == "damaged";
+  return name == "echo" || name == "threaded" || name == "slow" || name == "broken" || name == "bounds" || name == "chosen" || name == "damaged";
 }
 
 void EchoRuntime::infer(runtime::Front& front, Request& r) {
@@ -162,7 +185,7 @@ void EchoRuntime::infer(runtime::Front& front, Request& r) {
   } else if (r.model == "damaged") {
     r.status = unavailable("model 'damaged' cannot be served: its manifest is damaged");
     r.done(&r);
-  } else if (r.model == "echo" || r.model == "bounds") {
+  } else if (r.model == "echo" || r.model == "bounds" || r.model == "chosen") {
     answer(r);
     r.done(&r);
   } else {

@@ -140,7 +140,7 @@ TEST_F(ServerTest, RestInferRefusesWhatIsMalformed) {
   EXPECT_THAT(error(input(R"("datatype":"FP32","data":[1])")), HasSubstr("no 'shape'"));
   EXPECT_THAT(error(input(R"("shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4})")), HasSubstr("0 bytes are left"));
   EXPECT_THAT(error(R"({"parameters":{"verge.what":"x"},"inputs":[]})"), HasSubstr("unknown parameter 'verge.what'"));
-  EXPECT_THAT(error(R"({"parameters":{"verge.variant":7},"inputs":[]})"), HasSubstr("must be a string"));
+  EXPECT_THAT(error(R"({"parameters":{"verge.variant":7},"inputs":[]})"), HasSubstr("expected a string"));
   EXPECT_THAT(error(R"({"parameters":{"binary_data_output":1},"inputs":[]})"), HasSubstr("must be a boolean"));
 }
 

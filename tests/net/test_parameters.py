@@ -22,15 +22,18 @@ def ask(request, echo_server):
         yield infer
 
 
+NOTHING = {"priority": 0, "sequence_id": 0, "sequence_text": "", "sequence_start": False, "sequence_end": False, "variant": "", "timeout_us": None,
+           "min_accuracy": -1, "max_energy_mj": -1, "objective": 0, "rule": "", "confidence": -1, "max_accuracy_loss": -1, "exit": "", "conditions": "",
+           "trace": False, "given": False}
+
+
 def test_nothing_given(ask):
-    assert ask() == {"priority": 0, "sequence_id": 0, "sequence_text": "", "sequence_start": False, "sequence_end": False, "variant": "",
-                     "timeout_us": None}
+    assert ask() == NOTHING
 
 
 def test_given(ask):
     got = ask(sequence_id=2**62, sequence_start=True, sequence_end=True, priority=3, timeout=5_000_000)
-    assert got == {"priority": 3, "sequence_id": 2**62, "sequence_text": "", "sequence_start": True, "sequence_end": True, "variant": "",
-                   "timeout_us": 5_000_000}
+    assert got == NOTHING | {"priority": 3, "sequence_id": 2**62, "sequence_start": True, "sequence_end": True, "timeout_us": 5_000_000}
     got = ask(sequence_id="line 7 \u00e4\n", sequence_start=True)
     assert got["sequence_text"] == "line 7 \u00e4\n" and got["sequence_id"] == 0 and got["sequence_start"] and not got["sequence_end"]
 
@@ -66,7 +69,7 @@ def test_rest_timeouts_combine_to_the_earlier(echo_server, version):
 @pytest.mark.parametrize("parameters, error", [
     ({"priority": 1.5}, "'priority' must be a whole number"), ({"priority": "1"}, "'priority'"), ({"timeout": 2**65}, "'timeout'"),
     ({"timeout": None}, "'timeout'"), ({"sequence_id": [1]}, "'sequence_id'"), ({"sequence_start": 1}, "'sequence_start' must be a boolean"),
-    ({"verge.variant": 1}, "must be a string"), ({"verge.other": 1}, "unknown parameter 'verge.other'"),
+    ({"verge.variant": 1}, "'verge.variant' is 1, expected a string"), ({"verge.other": 1}, "unknown parameter 'verge.other'"),
     ({"binary_data_output": 1}, "'binary_data_output'")], ids=str)
 def test_rest_refusals_name_the_parameter(echo_server, parameters, error):
     assert error in curl(echo_server, parameters)["error"]

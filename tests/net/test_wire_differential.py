@@ -86,12 +86,12 @@ def test_parameters_as_protobuf_reads_them(call):
     """Random parameters, merged from pieces as protobuf may: what arrives is what protobuf reads, or a refusal of what makes no sense."""
     r = random.Random(7)
     choices = [("bool_param", lambda: r.random() < 0.5), ("int64_param", lambda: r.choice([0, 1, -1, 7, 2**62, -2**63])),
-               ("uint64_param", lambda: r.choice([0, 3, 2**64 - 1])), ("double_param", lambda: 1.0),
+               ("uint64_param", lambda: r.choice([0, 3, 2**64 - 1])), ("double_param", lambda: r.choice([0.25, 1.0, -0.0, 2.5, float("nan")])),
                ("string_param", lambda: r.choice(["", "abc", "ü" * 64, "x" * 129]))]
-    names = ["priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "verge.variant", "other"]
+    names = ["priority", "timeout", "sequence_id", "sequence_start", "sequence_end", "verge.variant", "verge.min_accuracy", "other"]
     natural = {"priority", "timeout"}
     accepted = refused = 0
-    for _ in range(600):
+    for _ in range(900):
         pieces, sensible = [], True
         for name in r.sample(names, r.randint(1, 4)):
             piece = pb.ModelInferRequest()
@@ -100,12 +100,14 @@ def test_parameters_as_protobuf_reads_them(call):
             pieces.append(piece.SerializeToString())
         data = pb.ModelInferRequest(model_name="bounds").SerializeToString() + b"".join(pieces)
         parameters = pb.ModelInferRequest.FromString(data).parameters
-        wanted = {"priority": 0, "timeout": 0, "sequence_id": 0, "sequence_start": False, "sequence_end": False, "verge.variant": ""}
+        wanted = {"priority": 0, "timeout": 0, "sequence_id": 0, "sequence_start": False, "sequence_end": False, "verge.variant": "",
+                  "verge.min_accuracy": -1}
         for name, parameter in parameters.items():
             kind, value = value_of(parameter)
             number = kind in ("int64", "uint64") and value >= 0
             sensible &= (number if name in natural else number or kind == "string" and len(value.encode()) <= 128 if name == "sequence_id"
-                         else kind == "string" if name == "verge.variant" else kind == "bool" if name.startswith("sequence_") else True)
+                         else kind == "string" if name == "verge.variant" else kind in ("int64", "uint64", "double") and 0 <= value <= 1
+                         if name == "verge.min_accuracy" else kind == "bool" if name.startswith("sequence_") else True)
             wanted[name] = value
         try:
             answer = pb.ModelInferResponse.FromString(call(data))
@@ -119,7 +121,7 @@ def test_parameters_as_protobuf_reads_them(call):
         text = isinstance(wanted["sequence_id"], str)
         assert got["sequence_text" if text else "sequence_id"] == wanted["sequence_id"]
         assert all(got[n] == wanted[n] for n in ("priority", "sequence_start", "sequence_end"))
-        assert got["variant"] == wanted["verge.variant"]
+        assert got["variant"] == wanted["verge.variant"] and got["min_accuracy"] == wanted["verge.min_accuracy"]
         century = 100 * 365 * 86400 * 10**6
         assert got["timeout_us"] == (min(wanted["timeout"], century) or None)
     assert accepted > 100 and refused > 100
