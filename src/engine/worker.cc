@@ -41,6 +41,7 @@ WorkerResult failed(const WorkerJob& job, WorkerResult partial, std::string reas
   partial.profile.verdict = Verdict::kFailed;
   partial.profile.reason = std::move(reason);
   partial.evaluation_outputs.clear();
+  partial.calibration_outputs.clear();
   return partial;
 }
 
@@ -99,6 +100,7 @@ Result<WorkerResult> run_one(const WorkerJob& job, WorkerTask task, double time_
       if (partial.profile.verdict == Verdict::kFailed) {
         if (task == WorkerTask::kMeasure) partial.profile.reason = with_memory(std::move(partial.profile.reason));
         partial.evaluation_outputs.clear();
+        partial.calibration_outputs.clear();
       }
       return partial;
     } else {

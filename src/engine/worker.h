@@ -20,6 +20,14 @@
 
 namespace verge::engine {
 
+// A stage of a multi-exit model: its inputs are network inputs or outputs of earlier stages, by the network's tensor names.
+struct StageJob {
+  LoadSpec load;
+  std::map<std::string, std::string> names;  // network tensor name -> the artifact's, where they differ
+  std::vector<std::string> inputs, outputs;
+  std::string exit;  // the output that answers after this stage
+};
+
 struct WorkerJob {
   std::string variant_id;
   std::string engine;
@@ -27,10 +35,15 @@ struct WorkerJob {
   std::map<std::string, std::string> settings;  // of the engine, see Catalog::configure()
   LoadSpec load;
   std::map<std::string, std::string> names;  // network tensor name -> the artifact's, where they differ
+  // Of a multi-exit model: run one after the other in place of `load`, of which only the cores, the threads and the cache folder then count, and of
+  // `names`. The outputs are those of the exits, by the network's names.
+  std::vector<StageJob> stages;
   // npy files, batch first, by network tensor name. Empty: that part is not done.
   std::map<std::string, std::string> golden_inputs, golden_outputs;  // compared: max_abs_diff
   std::map<std::string, std::string> evaluation_inputs;
   std::string evaluation_outputs_dir;  // an existing folder for the outputs on the evaluation inputs: 0.npy, 1.npy, … in signature order
+  std::map<std::string, std::string> calibration_inputs;  // the same for the calibration samples, to choose exits' thresholds on
+  std::string calibration_outputs_dir;
   int evaluation_batch = 64;
   // Latency grid; empty: not measured. Cells whose batch the variant cannot run are left out.
   std::vector<int64_t> batches;
@@ -49,8 +62,9 @@ struct WorkerResult {
   // reference's are not, or strings differ: max_abs_diff is then the largest double. Accuracy is not filled in. What was measured
   // before a failure is kept.
   VariantProfile profile;
-  Signature signature;     // of the artifact, in its engine
+  Signature signature;     // of the artifact, in its engine; of a chain: the network's inputs and the exits' outputs
   std::vector<std::string> evaluation_outputs;  // npy files, in the order of signature.outputs
+  std::vector<std::string> calibration_outputs;
   std::string engine_version;
 };
 

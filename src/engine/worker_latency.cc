@@ -81,7 +81,8 @@ LatencyCell latency_cell(int64_t batch, int64_t cores, std::vector<uint64_t>& ti
   return c;
 }
 
-Result<LatencyCell> measure_cell(Runner& runner, SampleSet& samples, int64_t batch, int64_t cores, const CellLimits& limits) {
+Result<LatencyCell> measure_cell(Runnable& runner, SampleSet& samples, int64_t batch, int64_t cores, const CellLimits& limits,
+                                 const std::function<void()>& counted) {
   VERGE_ASSIGN(auto inputs, samples.gather(0, std::min(batch, samples.samples()), batch));
   const auto budget = static_cast<uint64_t>(limits.seconds * 1e9);
   // A new batch size compiles or grows something in most engines: that belongs to no cell.
@@ -98,7 +99,8 @@ Result<LatencyCell> measure_cell(Runner& runner, SampleSet& samples, int64_t bat
     VERGE_RETURN_IF_ERROR(runner.run(inputs));
     const uint64_t now = os::monotonic_ns();
     times.push_back(now - before);
-    before = now;
+    if (counted) counted();
+    before = counted ? os::monotonic_ns() : now;
     const bool time_over = now - start >= budget, runs_over = static_cast<int64_t>(times.size()) >= limits.runs;
     if (limits.thorough ? time_over && runs_over : time_over || runs_over) break;
     if (now >= limits.deadline_ns || times.size() >= kMaxTimes) break;
@@ -106,7 +108,7 @@ Result<LatencyCell> measure_cell(Runner& runner, SampleSet& samples, int64_t bat
   return latency_cell(batch, cores, times);
 }
 
-Result<double> measure_energy(Runner& runner, SampleSet& samples, int64_t batch, EnergyMeter& meter) {
+Result<double> measure_energy(Runnable& runner, SampleSet& samples, int64_t batch, EnergyMeter& meter) {
   VERGE_ASSIGN(auto inputs, samples.gather(0, std::min(batch, samples.samples()), batch));
   const double before = meter.microjoules();
   const uint64_t start = os::monotonic_ns();

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "core/profile.h"
 #include "core/status.h"
@@ -37,11 +39,12 @@ class EnergyMeter {
   std::string unavailable_;
 };
 
-// Measures runs of `batch` samples, after a warm-up that is not counted.
-Result<LatencyCell> measure_cell(Runner& runner, SampleSet& samples, int64_t batch, int64_t cores, const CellLimits& limits);
+// Measures runs of `batch` samples, after a warm-up that is not counted. `counted` is called after each run that is.
+Result<LatencyCell> measure_cell(Runnable& runner, SampleSet& samples, int64_t batch, int64_t cores, const CellLimits& limits,
+                                 const std::function<void()>& counted = nullptr);
 
 // Millijoules of the whole processor a run of `batch` samples, idle power included. Negative if the counters did not move.
-Result<double> measure_energy(Runner& runner, SampleSet& samples, int64_t batch, EnergyMeter& meter);
+Result<double> measure_energy(Runnable& runner, SampleSet& samples, int64_t batch, EnergyMeter& meter);
 
 // The statistics of run times in nanoseconds (reordered). At least one.
 LatencyCell latency_cell(int64_t batch, int64_t cores, std::vector<uint64_t>& times_ns);

@@ -13,6 +13,7 @@
 #include <new>
 
 #include "engine/worker.h"
+#include "engine/worker_chain.h"
 #include "engine/worker_latency.h"
 #include "engine/worker_protocol.h"
 #include "engine/worker_run.h"
@@ -94,7 +95,8 @@ class Worker {
 
  private:
   Status open_engine(const std::vector<int>& cores);
-  Result<std::shared_ptr<Model>> load(const std::vector<int>& cores, int threads, const std::string& cache_dir);
+  Status load(const std::vector<int>& cores, int threads, const std::string& cache_dir);
+  Status make_runner();
   Status load_and_warm();
   void measure_memory(uint64_t before, uint64_t created, const std::vector<int>& cores, int threads);
   Status verify();
@@ -114,10 +116,11 @@ class Worker {
   WorkerResult result_;
   std::shared_ptr<Catalog> catalog_;
   std::shared_ptr<Engine> engine_;
-  std::shared_ptr<Model> model_;
+  std::optional<Loaded> model_;
   std::vector<int> loaded_cores_;  // what model_ was loaded for
   int loaded_threads_ = 0;
-  std::optional<Runner> runner_;
+  std::unique_ptr<Runnable> runner_;
+  ChainRunner* chain_ = nullptr;  // runner_, of a multi-exit model
   std::optional<SampleSet> samples_;
 };
 
@@ -127,6 +130,7 @@ std::vector<int> Worker::first_cores(int64_t n) const {
 }
 
 void Worker::drop_model() {
+  chain_ = nullptr;
   runner_.reset();
   model_.reset();
   trim_memory();
@@ -142,19 +146,30 @@ Status Worker::open_engine(const std::vector<int>& cores) {
   return {};
 }
 
-Result<std::shared_ptr<Model>> Worker::load(const std::vector<int>& cores, int threads, const std::string& cache_dir) {
-  LoadSpec spec = job_.load;
-  spec.cores = cores;
-  spec.threads = threads;
-  spec.cache_dir = cache_dir;
+Status Worker::load(const std::vector<int>& cores, int threads, const std::string& cache_dir) {
   loaded_cores_ = cores;
   loaded_threads_ = threads;
-  return engine_->load(spec);
+  VERGE_ASSIGN(Loaded loaded, load_all(*engine_, job_, cores, threads, cache_dir));
+  model_.emplace(std::move(loaded));
+  return {};
+}
+
+// For the cores that model_ was loaded for.
+Status Worker::make_runner() {
+  if (job_.stages.empty()) {
+    VERGE_ASSIGN(Runner runner, Runner::create(model_->stages[0], loaded_cores_, loaded_threads_));
+    runner_ = std::make_unique<Runner>(std::move(runner));
+    return {};
+  }
+  VERGE_ASSIGN(auto chain, ChainRunner::create(*model_, job_.stages, loaded_cores_, loaded_threads_));
+  chain_ = chain.get();
+  runner_ = std::move(chain);
+  return {};
 }
 
 Status Worker::open_samples() {
-  Result<SampleSet> opened = job_.golden_inputs.empty() ? SampleSet::synthetic(model_->signature())
-                                                        : SampleSet::open(model_->signature(), job_.golden_inputs, job_.names);
+  Result<SampleSet> opened = job_.golden_inputs.empty() ? SampleSet::synthetic(model_->signature)
+                                                        : SampleSet::open(model_->signature, job_.golden_inputs, job_.names);
   if (!opened.ok()) return opened.status();
   samples_.emplace(std::move(opened).value());
   return {};
@@ -169,17 +184,16 @@ Status Worker::load_and_warm() {
   VERGE_RETURN_IF_ERROR(open_engine(cores));
   const uint64_t created = os::resident_bytes();
   const uint64_t start = os::monotonic_ns();
-  VERGE_ASSIGN(model_, load(cores, threads, ""));
+  VERGE_RETURN_IF_ERROR(load(cores, threads, ""));
   p.load_ms_cold = ms_since(start);
-  result_.signature = model_->signature();
-  p.executed_precision = model_->executed_precision();
-  p.executed_precision_source = model_->executed_precision_source();
+  result_.signature = model_->signature;
+  p.executed_precision = model_->executed_precision;
+  p.executed_precision_source = model_->executed_precision_source;
 
   progress("running its first sample");
   VERGE_RETURN_IF_ERROR(open_samples());
-  VERGE_ASSIGN(Runner runner, Runner::create(model_, cores, threads));
-  runner_.emplace(std::move(runner));
-  const auto& fixed = model_->fixed_batches();
+  VERGE_RETURN_IF_ERROR(make_runner());
+  const auto& fixed = model_->fixed_batches;
   VERGE_ASSIGN(auto inputs, samples_->gather(0, 1, fixed.empty() ? 1 : fixed.front()));
   const uint64_t first = os::monotonic_ns();
   VERGE_RETURN_IF_ERROR(runner_->run(inputs));
@@ -204,11 +218,22 @@ void Worker::measure_memory(uint64_t before, uint64_t created, const std::vector
   const bool room = ::getrlimit(RLIMIT_DATA, &limit) != 0 || first < limit.rlim_cur / 8;
   if (room) {
     progress("loading a second copy");
-    auto copy = load(cores, threads, "");
-    auto runner = copy.ok() ? Runner::create(*copy, cores, threads) : Result<Runner>(copy.status());
-    const auto& fixed = model_->fixed_batches();
+    const auto& fixed = model_->fixed_batches;
     auto inputs = samples_->gather(0, 1, fixed.empty() ? 1 : fixed.front());
-    if (runner.ok() && inputs.ok() && runner->run(*inputs).ok() && runner->run(*inputs).ok()) own = std::min(first, since(settled(), warm));
+    // Stage by stage, each fed with what the first copy has fed its own.
+    std::vector<std::unique_ptr<Runner>> copies;
+    uint64_t so_far = warm;
+    for (size_t k = 0; inputs.ok() && k < model_->stages.size(); ++k) {
+      auto copy = load_stage(*engine_, job_, k, cores, threads, "");
+      auto runner = copy.ok() ? Runner::create(*copy, cores, threads) : Result<Runner>(copy.status());
+      const auto fed = chain_ ? chain_->inputs_of(k) : *inputs;
+      if (!runner.ok() || !runner->run(fed).ok() || !runner->run(fed).ok()) break;
+      copies.push_back(std::make_unique<Runner>(std::move(runner).value()));
+      const uint64_t now = settled();
+      if (chain_) result_.profile.stages[k].resident_bytes = static_cast<int64_t>(since(now, so_far));
+      so_far = std::max(now, so_far);
+    }
+    if (copies.size() == model_->stages.size()) own = std::min(first, since(so_far, warm));
   }
   result_.profile.resident_bytes = static_cast<int64_t>(own);
   result_.profile.engine_fixed_bytes = static_cast<int64_t>(since(warm, before) > own ? since(warm, before) - own : 0);
@@ -217,7 +242,7 @@ void Worker::measure_memory(uint64_t before, uint64_t created, const std::vector
 Status Worker::verify() {
   if (job_.golden_outputs.empty() || job_.golden_inputs.empty()) return {};
   progress("verifying");
-  VERGE_ASSIGN(Comparison c, compare_outputs(*runner_, *samples_, *model_, job_.evaluation_batch, job_.golden_outputs, job_.names));
+  VERGE_ASSIGN(Comparison c, compare_outputs(*runner_, *samples_, model_->signature, model_->fixed_batches, job_.evaluation_batch, job_.golden_outputs, job_.names));
   VariantProfile& p = result_.profile;
   p.compared_samples = c.samples;
   p.max_abs_diff = c.max_abs_diff;
@@ -234,17 +259,24 @@ Status Worker::verify() {
 }
 
 Status Worker::evaluate() {
-  if (job_.evaluation_inputs.empty()) return {};
+  using FileOf = std::string (*)(const WorkerJob&, size_t);
+  auto answer = [&](const std::map<std::string, std::string>& inputs, FileOf file, std::vector<std::string>& outputs) -> Status {
+    if (inputs.empty()) return {};
+    VERGE_ASSIGN(SampleSet samples, SampleSet::open(model_->signature, inputs, job_.names));
+    VERGE_RETURN_IF_ERROR(write_outputs(*runner_, samples, model_->signature, model_->fixed_batches, job_.evaluation_batch, [&](size_t i) { return file(job_, i); }));
+    for (size_t i = 0; i < model_->signature.outputs.size(); ++i) outputs.push_back(file(job_, i));
+    return {};
+  };
+  if (job_.evaluation_inputs.empty() && job_.calibration_inputs.empty()) return {};
   progress("evaluating");
-  VERGE_ASSIGN(SampleSet samples, SampleSet::open(model_->signature(), job_.evaluation_inputs, job_.names));
-  VERGE_RETURN_IF_ERROR(write_outputs(*runner_, samples, *model_, job_.evaluation_batch, [&](size_t i) { return evaluation_file(job_, i); }));
-  for (size_t i = 0; i < model_->signature().outputs.size(); ++i) result_.evaluation_outputs.push_back(evaluation_file(job_, i));
+  VERGE_RETURN_IF_ERROR(answer(job_.evaluation_inputs, evaluation_file, result_.evaluation_outputs));
+  VERGE_RETURN_IF_ERROR(answer(job_.calibration_inputs, calibration_file, result_.calibration_outputs));
   partial();
   return {};
 }
 
 std::vector<int64_t> Worker::runnable_batches() const {
-  const auto& fixed = model_->fixed_batches();
+  const auto& fixed = model_->fixed_batches;
   std::vector<int64_t> batches;
   for (int64_t b : job_.batches) {
     if (b < 1 || (b > 1 && !samples_->inputs_batched())) continue;
@@ -260,22 +292,26 @@ Status Worker::profile_cores(int64_t cores, size_t& done, size_t total) {
   if (threads != loaded_threads_ || list != loaded_cores_) {
     drop_model();
     VERGE_RETURN_IF_ERROR(os::pin_thread(list));
-    VERGE_ASSIGN(model_, load(list, threads, ""));
+    VERGE_RETURN_IF_ERROR(load(list, threads, ""));
     VERGE_RETURN_IF_ERROR(open_samples());
-    VERGE_ASSIGN(Runner runner, Runner::create(model_, list, threads));
-    runner_.emplace(std::move(runner));
+    VERGE_RETURN_IF_ERROR(make_runner());
   }
   CellLimits limits{job_.cell_seconds, job_.cell_runs, job_.thorough, started_ + static_cast<uint64_t>(job_.time_limit_s * kGridShare * 1e9)};
   for (int64_t batch : runnable_batches()) {
     if (os::monotonic_ns() >= limits.deadline_ns) return {};
     progress("profiling " + std::to_string(++done) + "/" + std::to_string(total));
-    auto cell = measure_cell(*runner_, *samples_, batch, cores, limits);
+    std::vector<std::vector<uint64_t>> stage_times(chain_ ? chain_->stages() : 0);
+    auto counted = [&] {
+      for (size_t k = 0; k < stage_times.size(); ++k) stage_times[k].push_back(chain_->stage_ns(k));
+    };
+    auto cell = measure_cell(*runner_, *samples_, batch, cores, limits, chain_ ? std::function<void()>(counted) : nullptr);
     if (!cell.ok() && batch == 1) return cell.status();
     if (!cell.ok()) {
       std::fprintf(stderr, "batch %lld is left out: %s\n", static_cast<long long>(batch), cell.status().to_string().c_str());
       continue;
     }
     result_.profile.latency.push_back(std::move(*cell));
+    for (size_t k = 0; k < stage_times.size(); ++k) result_.profile.stages[k].latency.push_back(latency_cell(batch, cores, stage_times[k]));
   }
   return {};
 }
@@ -293,7 +329,7 @@ Status Worker::profile() {
       EnergyMeter meter = EnergyMeter::open();
       VariantProfile& p = result_.profile;
       p.energy_source = meter.available() ? "rapl: the whole processor, idle power included" : meter.unavailable();
-      const auto& fixed = model_->fixed_batches();
+      const auto& fixed = model_->fixed_batches;
       if (meter.available() && (fixed.empty() || fixed.front() == 1)) {
         VERGE_ASSIGN(p.energy_mj, measure_energy(*runner_, *samples_, 1, meter));
         if (p.energy_mj < 0) p.energy_source = "not available: the counters did not move";
@@ -311,13 +347,14 @@ void Worker::fill_cache() {
   progress("filling the engine's cache");
   drop_model();
   const int threads = std::max(1, job_.load.threads);
-  auto loaded = load(job_.load.cores.empty() ? first_cores(threads) : job_.load.cores, threads, job_.load.cache_dir);
-  if (!loaded.ok()) std::fprintf(stderr, "loading with a cache failed: %s\n", loaded.status().to_string().c_str());
+  Status loaded = load(job_.load.cores.empty() ? first_cores(threads) : job_.load.cores, threads, job_.load.cache_dir);
+  if (!loaded.ok()) std::fprintf(stderr, "loading with a cache failed: %s\n", loaded.to_string().c_str());
 }
 
 Status Worker::measure() {
   result_.profile.id = job_.variant_id;
   result_.profile.energy_source = "not available: not measured";
+  result_.profile.stages.resize(job_.stages.size());
   VERGE_RETURN_IF_ERROR(load_and_warm());
   VERGE_RETURN_IF_ERROR(verify());
   VERGE_RETURN_IF_ERROR(evaluate());
@@ -332,7 +369,7 @@ Status Worker::cached_load() {
   const auto cores = job_.load.cores.empty() ? first_cores(threads) : job_.load.cores;
   VERGE_RETURN_IF_ERROR(open_engine(cores));
   const uint64_t start = os::monotonic_ns();
-  VERGE_ASSIGN(model_, load(cores, threads, job_.load.cache_dir));
+  VERGE_RETURN_IF_ERROR(load(cores, threads, job_.load.cache_dir));
   result_.profile.load_ms_cached = ms_since(start);
   return {};
 }

@@ -9,6 +9,7 @@ namespace verge::engine {
 namespace {
 
 constexpr size_t kMaxOutputs = 1024;
+constexpr size_t kMaxStages = 64;
 
 // Paths may hold any bytes; what is not UTF-8 becomes U+FFFD and the file is then not found, which says so.
 std::string one_line(const Json& j) { return j.dump(-1, ' ', false, Json::error_handler_t::replace); }
@@ -72,13 +73,43 @@ Result<LoadSpec> parse_load(const Json& j) {
   return s;
 }
 
+Json stage_json(const StageJob& s) {
+  return {{"load", load_json(s.load)}, {"names", map_json(s.names)}, {"inputs", s.inputs}, {"outputs", s.outputs}, {"exit", s.exit}};
+}
+
+Status read_stages(JsonReader& r, std::vector<StageJob>& out) {
+  if (!r.has("stages")) return {};
+  const Json& list = r.array("stages");
+  if (list.size() > kMaxStages) r.fail("more than " + std::to_string(kMaxStages) + " stages");
+  VERGE_RETURN_IF_ERROR(r.status());
+  for (const Json& j : list) {
+    JsonReader e(j, "job.stages");
+    StageJob s;
+    s.names = read_map(e, "names");
+    s.inputs = e.strings("inputs");
+    s.outputs = e.strings("outputs");
+    s.exit = e.str("exit");
+    const Json& load = e.object("load");
+    VERGE_RETURN_IF_ERROR(e.status());
+    VERGE_ASSIGN(s.load, parse_load(load));
+    out.push_back(std::move(s));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string evaluation_file(const WorkerJob& job, size_t index) {
   return os::join(job.evaluation_outputs_dir, std::to_string(index) + ".npy");
 }
 
+std::string calibration_file(const WorkerJob& job, size_t index) {
+  return os::join(job.calibration_outputs_dir, std::to_string(index) + ".npy");
+}
+
 std::string print_job(const WorkerJob& job, WorkerTask task) {
+  Json stages = Json::array();
+  for (const StageJob& s : job.stages) stages.push_back(stage_json(s));
   Json j = {{"task", task == WorkerTask::kMeasure ? "measure" : "cached load"},
             {"variant_id", job.variant_id},
             {"engine", job.engine},
@@ -86,6 +117,9 @@ std::string print_job(const WorkerJob& job, WorkerTask task) {
             {"settings", map_json(job.settings)},
             {"load", load_json(job.load)},
             {"names", map_json(job.names)},
+            {"stages", stages},
+            {"calibration_inputs", map_json(job.calibration_inputs)},
+            {"calibration_outputs_dir", job.calibration_outputs_dir},
             {"golden_inputs", map_json(job.golden_inputs)},
             {"golden_outputs", map_json(job.golden_outputs)},
             {"evaluation_inputs", map_json(job.evaluation_inputs)},
@@ -115,6 +149,8 @@ Result<WorkerJob> parse_job(std::string_view line, WorkerTask& task) {
   job.golden_outputs = read_map(r, "golden_outputs");
   job.evaluation_inputs = read_map(r, "evaluation_inputs");
   job.evaluation_outputs_dir = r.str("evaluation_outputs_dir", "");
+  job.calibration_inputs = read_map(r, "calibration_inputs");
+  job.calibration_outputs_dir = r.str("calibration_outputs_dir", "");
   job.evaluation_batch = static_cast<int>(r.integer("evaluation_batch", 64));
   job.batches = read_integers<int64_t>(r, "batches");
   job.core_counts = read_integers<int64_t>(r, "core_counts");
@@ -126,6 +162,7 @@ Result<WorkerJob> parse_job(std::string_view line, WorkerTask& task) {
   const Json& load = r.object("load");
   VERGE_RETURN_IF_ERROR(r.status());
   VERGE_ASSIGN(job.load, parse_load(load));
+  VERGE_RETURN_IF_ERROR(read_stages(r, job.stages));
   return job;
 }
 
@@ -133,6 +170,7 @@ Json result_json(const WorkerResult& r) {
   return {{"profile", variant_profile_json(r.profile)},
           {"signature", signature_json(r.signature)},
           {"evaluation_outputs", r.evaluation_outputs.size()},
+          {"calibration_outputs", r.calibration_outputs.size()},
           {"engine_version", r.engine_version}};
 }
 
@@ -141,14 +179,16 @@ Result<WorkerResult> parse_result(const Json& j, const WorkerJob& job) {
   WorkerResult result;
   const Json& profile = r.object("profile");
   const Json& signature = r.object("signature");
-  int64_t outputs = r.integer("evaluation_outputs", 0);
+  int64_t outputs = r.integer("evaluation_outputs", 0), calibration = r.integer("calibration_outputs", 0);
   result.engine_version = r.str("engine_version", "");
   VERGE_RETURN_IF_ERROR(r.status());
   VERGE_ASSIGN(result.profile, parse_variant_profile(profile, r.where()));
   VERGE_ASSIGN(result.signature, parse_signature(signature, r.where() + ": signature"));
-  if (outputs < 0 || static_cast<size_t>(outputs) > std::min(kMaxOutputs, result.signature.outputs.size()))
-    return internal_error("the worker claims " + std::to_string(outputs) + " evaluation outputs");
+  for (int64_t n : {outputs, calibration})
+    if (n < 0 || static_cast<size_t>(n) > std::min(kMaxOutputs, result.signature.outputs.size()))
+      return internal_error("the worker claims " + std::to_string(n) + " evaluation outputs");
   for (size_t i = 0; i < static_cast<size_t>(outputs); ++i) result.evaluation_outputs.push_back(evaluation_file(job, i));
+  for (size_t i = 0; i < static_cast<size_t>(calibration); ++i) result.calibration_outputs.push_back(calibration_file(job, i));
   result.profile.id = job.variant_id;
   return result;
 }

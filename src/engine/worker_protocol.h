@@ -27,7 +27,8 @@ Json result_json(const WorkerResult& r);
 // `job` bounds what is accepted: the evaluation outputs must be those of the job's folder.
 Result<WorkerResult> parse_result(const Json& j, const WorkerJob& job);
 
-// The file of output `index` of the evaluation.
+// The file of output `index` of the evaluation, and of the calibration samples.
 std::string evaluation_file(const WorkerJob& job, size_t index);
+std::string calibration_file(const WorkerJob& job, size_t index);
 
 }  // namespace verge::engine

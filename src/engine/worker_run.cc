@@ -255,7 +255,7 @@ Status Runner::check_outputs() {
   return {};
 }
 
-Status run_batches(Runner& runner, SampleSet& samples, const std::vector<int64_t>& fixed_batches, int64_t batch, const BatchSink& sink) {
+Status run_batches(Runnable& runner, SampleSet& samples, const std::vector<int64_t>& fixed_batches, int64_t batch, const BatchSink& sink) {
   const int64_t want = samples.batched() ? std::max<int64_t>(batch, 1) : 1;
   for (int64_t first = 0; first < samples.samples();) {
     const int64_t left = std::min(want, samples.samples() - first);
@@ -337,9 +337,9 @@ Status compare_one(const verge_tensor& got, int64_t n, Reference& ref, Compariso
 
 }  // namespace
 
-Result<Comparison> compare_outputs(Runner& runner, SampleSet& samples, const Model& model, int64_t batch,
+Result<Comparison> compare_outputs(Runnable& runner, SampleSet& samples, const Signature& signature, const std::vector<int64_t>& fixed_batches, int64_t batch,
                                    const std::map<std::string, std::string>& files, const std::map<std::string, std::string>& names) {
-  const auto& outputs = model.signature().outputs;
+  const auto& outputs = signature.outputs;
   std::vector<Reference> references;
   for (const auto& [network, path] : files) {
     auto renamed = names.find(network);
@@ -365,7 +365,7 @@ Result<Comparison> compare_outputs(Runner& runner, SampleSet& samples, const Mod
     result.samples += count;
     return {};
   };
-  Status ran = run_batches(runner, samples, model.fixed_batches(), batch, compare);
+  Status ran = run_batches(runner, samples, fixed_batches, batch, compare);
   if (!ran.ok()) return ran;
   for (const auto& ref : references)
     if (ref.tensor.dtype != DType::kBytes && ref.at != ref.tensor.shape.elements())
@@ -374,7 +374,8 @@ Result<Comparison> compare_outputs(Runner& runner, SampleSet& samples, const Mod
   return result;
 }
 
-Status write_outputs(Runner& runner, SampleSet& samples, const Model& model, int64_t batch, const std::function<std::string(size_t)>& path) {
+Status write_outputs(Runnable& runner, SampleSet& samples, const Signature& signature, const std::vector<int64_t>& fixed_batches, int64_t batch,
+                     const std::function<std::string(size_t)>& path) {
   struct Out {
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{nullptr, std::fclose};
     DType dtype = DType::kInvalid;
@@ -382,7 +383,7 @@ Status write_outputs(Runner& runner, SampleSet& samples, const Model& model, int
     int64_t rows = 0;
     Tensor strings;  // BYTES are written at the end, when the longest is known
   };
-  const size_t n = model.signature().outputs.size();
+  const size_t n = signature.outputs.size();
   std::vector<Out> outs(n);
   const bool batched = samples.batched();
   auto failed = [&](size_t i) { return resource_exhausted(path(i) + ": cannot be written: " + std::strerror(errno)); };
@@ -390,23 +391,23 @@ Status write_outputs(Runner& runner, SampleSet& samples, const Model& model, int
     outs[i].file.reset(std::fopen(path(i).c_str(), "wbe"));
     if (!outs[i].file) return failed(i);
   }
-  VERGE_RETURN_IF_ERROR(run_batches(runner, samples, model.fixed_batches(), batch, [&](int64_t first, int64_t count, auto outputs) -> Status {
+  VERGE_RETURN_IF_ERROR(run_batches(runner, samples, fixed_batches, batch, [&](int64_t first, int64_t count, auto outputs) -> Status {
     for (size_t i = 0; i < n; ++i) {
       const verge_tensor& t = outputs[i];
       Out& o = outs[i];
       Shape sample;
       // A batch axis elsewhere than in front holds one sample here, so leaving it out gives the sample's shape.
-      const int drop = batched ? 0 : model.signature().outputs[i].batch_axis;
+      const int drop = batched ? 0 : signature.outputs[i].batch_axis;
       for (int d = 0; d < t.rank; ++d)
         if (d != drop) sample.push_back(t.dims[d]);
       if (first == 0) {
         o.dtype = static_cast<DType>(t.dtype);
         o.sample = sample;
-        if (sample.rank() >= kMaxRank) return failed_precondition("output '" + model.signature().outputs[i].name + "' has too many dimensions");
+        if (sample.rank() >= kMaxRank) return failed_precondition("output '" + signature.outputs[i].name + "' has too many dimensions");
         if (o.dtype != DType::kBytes && std::fwrite(print_npy_header(o.dtype, sample).data(), 1, kNpyHeaderBytes, o.file.get()) != kNpyHeaderBytes)
           return failed(i);
       } else if (!(sample == o.sample) || o.dtype != static_cast<DType>(t.dtype)) {
-        return failed_precondition("output '" + model.signature().outputs[i].name + "' changes its shape from sample to sample: " +
+        return failed_precondition("output '" + signature.outputs[i].name + "' changes its shape from sample to sample: " +
                                    o.sample.to_string() + ", then " + sample.to_string());
       }
       const auto elements = static_cast<size_t>(elements_of(t, count, batched));

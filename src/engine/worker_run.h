@@ -74,16 +74,24 @@ class SampleSet {
   bool batched_ = false;
 };
 
+// What samples can be run through: a model, or a chain of them.
+class Runnable {
+ public:
+  virtual ~Runnable() = default;
+  virtual Status run(std::span<const verge_tensor> inputs) = 0;
+  virtual std::span<const verge_tensor> outputs() const = 0;  // of the last run
+};
+
 // An instance with buffers for its outputs, lent to the engine where it takes them, as a server does.
-class Runner {
+class Runner : public Runnable {
  public:
   static Result<Runner> create(const std::shared_ptr<Model>& model, const std::vector<int>& cores, int threads);
   Runner(Runner&&) = default;
   Runner& operator=(Runner&&) = delete;
-  ~Runner();
-  Status run(std::span<const verge_tensor> inputs);
+  ~Runner() override;
+  Status run(std::span<const verge_tensor> inputs) override;
   // Of the last run; checked: rank, sizes and string offsets fit together.
-  std::span<const verge_tensor> outputs() const { return outputs_; }
+  std::span<const verge_tensor> outputs() const override { return outputs_; }
 
  private:
   Runner() = default;
@@ -100,7 +108,7 @@ class Runner {
 // Called after each run with the samples it was for: outputs hold `count` samples, and more where the run was padded.
 using BatchSink = std::function<Status(int64_t first, int64_t count, std::span<const verge_tensor> outputs)>;
 // Runs over all samples in batches of at most `batch`, or in the sizes that a model with fixed batches has.
-Status run_batches(Runner& runner, SampleSet& samples, const std::vector<int64_t>& fixed_batches, int64_t batch, const BatchSink& sink);
+Status run_batches(Runnable& runner, SampleSet& samples, const std::vector<int64_t>& fixed_batches, int64_t batch, const BatchSink& sink);
 
 struct Comparison {
   double max_abs_diff = 0;  // over elements that are numbers on both sides
@@ -109,11 +117,12 @@ struct Comparison {
   int64_t unequal_strings = 0;
   int64_t elements = 0;
 };
-// Compares the model's outputs with the reference's in `files` (npy, by network tensor name).
-Result<Comparison> compare_outputs(Runner& runner, SampleSet& samples, const Model& model, int64_t batch,
+// Compares the outputs, which are those of `signature`, with the reference's in `files` (npy, by network tensor name).
+Result<Comparison> compare_outputs(Runnable& runner, SampleSet& samples, const Signature& signature, const std::vector<int64_t>& fixed_batches, int64_t batch,
                                    const std::map<std::string, std::string>& files, const std::map<std::string, std::string>& names);
 
 // Writes output i to path(i), one npy file each, as the runs go.
-Status write_outputs(Runner& runner, SampleSet& samples, const Model& model, int64_t batch, const std::function<std::string(size_t)>& path);
+Status write_outputs(Runnable& runner, SampleSet& samples, const Signature& signature, const std::vector<int64_t>& fixed_batches, int64_t batch,
+                     const std::function<std::string(size_t)>& path);
 
 }  // namespace verge::engine

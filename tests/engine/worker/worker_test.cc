@@ -121,6 +121,68 @@ TEST_F(WorkerTest, MeasuresVerifiesAndEvaluates) {
   EXPECT_THAT(phases_, ElementsAre("loading", "running its first sample", "loading a second copy", "verifying", "evaluating", "profiling 1/2", "profiling 2/2"));
 }
 
+// x, p1 -> (f1, e1) under other names; f1, p2 -> (f2, e2).
+TEST_F(WorkerTest, AChainRunsStageAfterStageAndAnswersAtEveryExit) {
+  WorkerJob job = identity(kPair);
+  job.load.files.clear();
+  auto stage = [&](const std::string& n, const std::string& before, const std::string& delay, std::map<std::string, std::string> names) {
+    StageJob s;
+    s.load.format = "identity";
+    s.load.files = {{file("stage" + n + ".json", R"({"tensors": [{"name": "in", "output": "features", "dtype": "FP32", "shape": [-1, 2]},
+      {"name": "p)" + n + R"(", "output": "e)" + n + R"(", "dtype": "FP32", "shape": [-1, 3]}], "delay_us": )" + delay + "}"), 0}};
+    s.names = std::move(names);
+    s.names[before] = "in";
+    s.names["f" + n] = "features";
+    s.inputs = {before, "p" + n};
+    s.outputs = {"e" + n, "f" + n};
+    s.exit = "e" + n;
+    return s;
+  };
+  job.stages = {stage("1", "x", "500", {}), stage("2", "f1", "2000", {})};
+  job.stages[1].exit = "f2";  // the features have come through both stages
+  const std::string x = npy("x.npy", {3, 2}, {1, 2, 3, 4, 5, 6}), p = npy("p.npy", {3, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9});
+  job.golden_inputs = job.evaluation_inputs = job.calibration_inputs = {{"x", x}, {"p1", p}, {"p2", p}};
+  job.golden_outputs = {{"e1", p}, {"f2", x}};
+  job.evaluation_outputs_dir = dir_;
+  job.calibration_outputs_dir = os::join(dir_, "calibration");
+  ASSERT_TRUE(os::make_dirs(job.calibration_outputs_dir).ok());
+  job.evaluation_batch = 2;
+  job.batches = {1, 4};
+  job.core_counts = {1};
+  job.cell_runs = 10;
+  WorkerResult r = run(job);
+  ASSERT_EQ(r.profile.verdict, Verdict::kOk) << r.profile.reason;
+  EXPECT_EQ(r.profile.max_abs_diff, 0);
+  EXPECT_EQ(r.profile.compared_samples, 3);
+  ASSERT_EQ(r.signature.inputs.size(), 3u);
+  ASSERT_EQ(r.signature.outputs.size(), 2u);
+  EXPECT_EQ(r.signature.outputs[1].name, "f2");
+  ASSERT_EQ(r.evaluation_outputs.size(), 2u);
+  ASSERT_EQ(r.calibration_outputs.size(), 2u);
+  for (const auto& outputs : {r.evaluation_outputs, r.calibration_outputs}) {
+    EXPECT_EQ(os::read_file(outputs[0], 1 << 20).value(), os::read_file(p, 1 << 20).value());
+    EXPECT_EQ(os::read_file(outputs[1], 1 << 20).value(), os::read_file(x, 1 << 20).value());
+  }
+  ASSERT_EQ(r.profile.stages.size(), 2u);
+  for (int64_t batch : {1, 4}) {
+    const LatencyCell *whole = r.profile.cell(batch, 1), *first = r.profile.stages[0].cell(batch, 1), *second = r.profile.stages[1].cell(batch, 1);
+    ASSERT_TRUE(whole && first && second);
+    EXPECT_EQ(whole->n, second->n);
+    EXPECT_GE(first->min_us, 500);
+    EXPECT_GE(second->min_us, 2000);
+    EXPECT_GE(whole->mean_us, first->mean_us + second->mean_us);
+  }
+  EXPECT_GE(r.profile.stages[1].resident_bytes, 0);
+
+  job.stages[1].inputs[0] = "f9";
+  EXPECT_THAT(run(job).profile.reason, HasSubstr("stage 2: the artifact has no input 'f9'"));
+  job.stages[1].inputs[0] = "f1";
+  job.stages[0].outputs = {"e1"};
+  EXPECT_THAT(run(job).profile.reason, HasSubstr("'f1'"));  // taken for a network input now, of which there are no samples
+  job.stages[0].load.files[0].first = os::join(dir_, "missing.json");
+  EXPECT_THAT(run(job).profile.reason, HasSubstr("stage 1: "));
+}
+
 TEST_F(WorkerTest, StringsAreComparedForEquality) {
   WorkerJob job = identity(R"({"tensors": [{"name": "s", "dtype": "BYTES", "shape": [-1, 1]}]})");
   auto strings = [&](const std::string& name, const std::vector<std::string>& items) {
