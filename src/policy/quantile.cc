@@ -68,7 +68,7 @@ int QuantileCurve::index_of(int64_t rows) {
 
 namespace {
 
-uint64_t scaled(uint64_t ns, double factor) { return static_cast<uint64_t>(static_cast<double>(ns) * factor); }
+uint64_t times(uint64_t ns, double factor) { return static_cast<uint64_t>(static_cast<double>(ns) * factor); }
 double size_at(int index) { return static_cast<double>(int64_t{1} << index); }
 
 }  // namespace
@@ -77,29 +77,19 @@ void QuantileCurve::seed(int64_t rows, uint64_t p50_ns, uint64_t p99_ns) {
   if (rows < 1) return;
   const int i = index_of(rows);
   const double factor = size_at(i) / static_cast<double>(rows);
-  sizes_[static_cast<size_t>(i)].seed(scaled(p50_ns, factor), scaled(p99_ns, factor));
+  sizes_[static_cast<size_t>(i)].seed(times(p50_ns, factor), times(p99_ns, factor));
 }
 
 void QuantileCurve::learn(int64_t rows, uint64_t ns) {
   if (rows < 1) return;
   const int i = index_of(rows);
-  sizes_[static_cast<size_t>(i)].learn(scaled(ns, size_at(i) / static_cast<double>(rows)));
+  sizes_[static_cast<size_t>(i)].learn(times(ns, size_at(i) / static_cast<double>(rows)));
 }
 
-Quantiles QuantileCurve::predict(int64_t rows) const {
-  if (rows < 1) rows = 1;
-  const int at = index_of(rows);
-  int from = -1;
-  for (int d = 0; d < kSizes && from < 0; ++d) {
-    for (const int i : {at - d, at + d}) {
-      if (from < 0 && i >= 0 && i < kSizes && sizes_[static_cast<size_t>(i)].get().typical_ns != 0) from = i;
-    }
-  }
-  if (from < 0) return {};
-  const Quantiles q = sizes_[static_cast<size_t>(from)].get();
-  double factor = static_cast<double>(rows) / size_at(from);
-  if (from > at) factor = std::max(factor, 0.5);
-  return {std::max<uint64_t>(scaled(q.typical_ns, factor), 1), std::max<uint64_t>(scaled(q.cautious_ns, factor), 1)};
+Quantiles QuantileCurve::scaled(const Quantiles& q, int64_t rows, int from, bool from_larger) {
+  double factor = static_cast<double>(std::max<int64_t>(rows, 1)) / size_at(from);
+  if (from_larger) factor = std::max(factor, 0.5);
+  return {std::max<uint64_t>(times(q.typical_ns, factor), 1), std::max<uint64_t>(times(q.cautious_ns, factor), 1)};
 }
 
 }  // namespace verge::policy

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace verge::policy {
@@ -42,9 +43,28 @@ class QuantileCurve {
   void seed(int64_t rows, uint64_t p50_ns, uint64_t p99_ns);
   void learn(int64_t rows, uint64_t ns);
   // Of a run of `rows`; where its size is not known, from the nearest known one: a larger run in proportion, a smaller one no shorter than half.
-  Quantiles predict(int64_t rows) const;
+  Quantiles predict(int64_t rows) const {
+    return predict_from(rows, [this](int i) { return at(i); });
+  }
+  Quantiles at(int index) const { return sizes_[static_cast<size_t>(index)].get(); }  // of a run of 1 << index
+
+  // The same from what at() said, however it was kept.
+  template <typename At>
+  static Quantiles predict_from(int64_t rows, At at) {
+    const int wanted = index_of(rows);
+    for (int d = 0; d < kSizes; ++d) {
+      if (wanted - d >= 0) {
+        if (const Quantiles q = at(wanted - d); q.typical_ns != 0) return scaled(q, rows, wanted - d, false);
+      }
+      if (d != 0 && wanted + d < kSizes) {
+        if (const Quantiles q = at(wanted + d); q.typical_ns != 0) return scaled(q, rows, wanted + d, true);
+      }
+    }
+    return {};
+  }
 
  private:
+  static Quantiles scaled(const Quantiles& q, int64_t rows, int from, bool from_larger);
   std::array<DurationQuantiles, kSizes> sizes_;
 };
 
