@@ -82,12 +82,16 @@ class Bench:
             rows = self.table("Identity FP32 [1,16] over gRPC, 64 in flight on one connection", results, "echo")
             self.goal("identity gRPC: server CPU over the echo, µs", rows["verge"]["cpu_over_us"], 2.5, False)
             self.goal("identity gRPC: rate over the echo's", rows["verge"]["ratio"], 0.6, True)
-            if "grpc++" in rows:
-                self.goal("identity gRPC: rate over grpc++'s", rows["verge"]["rate"] / rows["grpc++"]["rate"], 5, True)
-            spread_out = {n: s for n, s in servers.items() if n != "grpc++"}
-            results = self.interleaved({n: (lambda s=s: self.tools.h2load(s, GRPC, body, 8, 8)) for n, s in spread_out.items()})
-            self.sections["identity_8x8"] = self.table("The same, 8 connections × 8 in flight", results, "echo")
             self.sections["identity"] = rows
+            results = self.interleaved({n: (lambda s=s: self.tools.h2load(s, GRPC, body, 8, 8)) for n, s in servers.items()})
+            spread_out = self.sections["identity_8x8"] = self.table("The same, 64 in flight on 8 connections", results, "echo")
+            if "grpc++" in rows:
+                # On one connection the load client is the limit of the fast servers: the echo itself is hardly three times as fast as grpc++ there.
+                over = {n: [v / g for (v, _), (g, _) in zip(results[n], results["grpc++"])] for n in ("echo", "verge")}
+                print(f"  over grpc++: echo {spread(over['echo'], 2)}, verge {spread(over['verge'], 2)}; on one connection echo "
+                      f"{rows['echo']['rate'] / rows['grpc++']['rate']:.2f}, verge {rows['verge']['rate'] / rows['grpc++']['rate']:.2f}; CPU a call on one connection: "
+                      f"{rows['grpc++']['cpu_us'] / rows['verge']['cpu_us']:.2f} times verge's, on eight {spread_out['grpc++']['cpu_us'] / spread_out['verge']['cpu_us']:.2f}")
+                self.goal("identity gRPC, 8 × 8 in flight: rate over grpc++'s", median(over["verge"]), 5, True)
         finally:
             stop(servers)
 

@@ -47,12 +47,17 @@ class Batches:
         self.server, self.variant = server, variant
         self.before = harness.metrics(server.address)
 
-    def mean(self):
-        after = harness.metrics(self.server.address)
-        change = lambda name: harness.total(after, name, variant=self.variant) - harness.total(self.before, name, variant=self.variant)
-        samples, runs = change("verge_samples_total"), change("verge_runs_total")
-        # Without a count of runs every request is one.
-        return samples / runs if runs else 1.0
+    def sizes(self):
+        """{samples of a run: runs}; the histogram's bounds are all sizes that are formed where more wait than fit."""
+        after, below, found = harness.metrics(self.server.address), 0.0, {}
+        bound = lambda size: {"variant": self.variant, "le": str(size)}
+        change = lambda size: harness.total(after, "verge_batch_samples_bucket", **bound(size)) - harness.total(self.before, "verge_batch_samples_bucket", **bound(size))
+        for size in (1, 2, 4, 8, 16, 32, 64):
+            runs = change(size) - below
+            below += runs
+            if runs > 0:
+                found[size] = runs
+        return found or {1: 1.0}
 
 
 def resnet8(bench):
@@ -71,10 +76,19 @@ def resnet8(bench):
                 for _ in range(bench.args.rounds):
                     batches = Batches(server, variant)
                     line = bench.tools.load(server, GRPC, body, in_flight=in_flight, warm=0)
-                    size = batches.mean()
-                    # LiteRT's graphs have fixed sizes 1 and 8: what was formed is run in pieces of these.
-                    batch = max(1, round(size)) if "litert" not in variant else 8 if size >= 4.5 else 1
-                    own = engine_loop(bench, folder, variant, batch, core) / batch
+                    formed = batches.sizes()
+                    samples = sum(size * runs for size, runs in formed.items())
+                    size = samples / sum(formed.values())
+                    # The same mix of sizes, each in the bare loop. LiteRT's graphs have fixed sizes 1 and 8: what was formed runs in pieces of these.
+                    own, counted = 0.0, 0.0
+                    for formed_size, runs in formed.items():
+                        batch, pieces = formed_size, 1
+                        if "litert" in variant and formed_size > 1:
+                            batch, pieces = 8, -(-formed_size // 8)
+                        if formed_size * runs >= 0.02 * samples:
+                            own += engine_loop(bench, folder, variant, batch, core) * pieces * runs
+                            counted += formed_size * runs
+                    own /= counted
                     over.append(line["cpu_us"] - own)
                     served.append(line["cpu_us"])
                     engine.append(own)

@@ -14,6 +14,9 @@ namespace {
 
 constexpr int kEventsPerTurn = 256;
 
+// Whose turn it is on this thread.
+thread_local const Loop* running = nullptr;
+
 std::string errno_text(const char* what) { return std::string(what) + ": " + std::strerror(errno); }
 
 }  // namespace
@@ -91,6 +94,8 @@ void Loop::remove(int fd, EventHandler* handler) {
 }
 
 void Loop::wake() {
+  // From its own thread: the next turn simply does not wait.
+  if (running == this) return again();
   if (wake_pending_.exchange(true, std::memory_order_acq_rel)) return;
   const uint64_t one = 1;
   [[maybe_unused]] ssize_t n = write(wake_fd_, &one, sizeof one);
@@ -98,6 +103,7 @@ void Loop::wake() {
 
 void Loop::run(const std::function<void()>& end_of_turn, const std::function<uint64_t()>& next_timer_ns) {
   epoll_event events[kEventsPerTurn];
+  running = this;
   while (running_) {
     uint64_t next = next_timer_ns();
     for (const TimerList* list : timers_) next = std::min(next, list->next_ns());
@@ -134,6 +140,7 @@ void Loop::run(const std::function<void()>& end_of_turn, const std::function<uin
     for (TimerList* list : timers_) list->fire(now_);
     end_of_turn();
   }
+  running = nullptr;
 }
 
 }  // namespace verge::net

@@ -18,6 +18,10 @@ uint64_t FairOrder::enter(uint32_t priority, uint32_t tenant_index, uint32_t con
   return uint64_t{std::min(priority, kPriorities - 1)} << kTimeBits | start;
 }
 
+uint64_t FairOrder::look(uint32_t priority, uint32_t tenant_index, uint32_t connection) const {
+  return uint64_t{std::min(priority, kPriorities - 1)} << kTimeBits | std::max(now_, tenant(tenant_index).buckets[connection % kBuckets].finish);
+}
+
 void FairOrder::leave(uint64_t place, uint32_t tenant_index, uint32_t connection) {
   Tenant& t = tenant(tenant_index);
   Bucket& b = t.buckets[connection % kBuckets];

@@ -19,6 +19,8 @@ class FairOrder {
 
   // A request of `cost_ns` lane time begins to wait. Returns its place: smaller goes first. `priority` < kPriorities.
   uint64_t enter(uint32_t priority, uint32_t tenant, uint32_t connection, uint64_t cost_ns);
+  // The place that enter() would give, for one that may be turned away instead: that must not cost its connection's next request anything.
+  uint64_t look(uint32_t priority, uint32_t tenant, uint32_t connection) const;
   // It waits no longer: it was taken, or is gone.
   void leave(uint64_t place, uint32_t tenant, uint32_t connection);
 
@@ -34,6 +36,7 @@ class FairOrder {
     std::array<Bucket, kBuckets> buckets;
   };
   Tenant& tenant(uint32_t index) { return tenants_[index < tenants_.size() ? index : 0]; }
+  const Tenant& tenant(uint32_t index) const { return tenants_[index < tenants_.size() ? index : 0]; }
 
   std::vector<Tenant> tenants_;
   uint64_t now_ = 0;  // virtual time: the start of what was taken last, in ns of a tenant of weight 1

@@ -33,9 +33,6 @@ void set_shape(verge_tensor& t, DType dtype, const Shape& shape) {
 // All that an engine run needs, whichever part a run plays in its batch: one that always came second must not allocate when it comes first.
 void make_room(EngineBuffers& run, const Signature& network, const Signature& artifact) {
   const size_t in = artifact.inputs.size(), out = artifact.outputs.size();
-  if (run.gathered.size() < in) run.gathered.resize(in);
-  if (run.offsets.size() < in) run.offsets.resize(in);
-  if (run.blobs.size() < in) run.blobs.resize(in);
   if (run.lent.size() < std::max(out, network.outputs.size())) run.lent.resize(std::max(out, network.outputs.size()));
   run.engine_inputs.resize(in);
   run.engine_outputs.resize(out);
@@ -52,8 +49,8 @@ struct Slice {
 
 class NetworkRun {
  public:
-  NetworkRun(const Signature& network, const LoadedNetwork& resident, uint32_t lane, EngineBuffers& run)
-      : network_(network), resident_(resident), artifact_(resident.model->signature()), instance_(*resident.instances[lane]), run_(run) {}
+  NetworkRun(const Signature& network, const LoadedNetwork& resident, uint32_t lane, EngineBuffers& run, LaneWork& work)
+      : network_(network), resident_(resident), artifact_(resident.model->signature()), instance_(*resident.instances[lane]), work_(work), run_(run) {}
 
   Status run() {
     prepare();
@@ -75,6 +72,7 @@ class NetworkRun {
   void prepare() {
     run_.release_engine_outputs();
     make_room(run_, network_, artifact_);
+    work_.make_room(artifact_.inputs.size());
   }
 
   // -1: no input of the network has a batch axis.
@@ -116,7 +114,7 @@ class NetworkRun {
       data = in.data.subspan(static_cast<size_t>(slice.first) * sample, rows * sample);
       shape[0] = slice.batch;
       if (batch > rows) {
-        std::byte* padded = run_.gathered[a].ensure(batch * sample, resident_.input_alignment[a]);
+        std::byte* padded = work_.gathered[a].ensure(batch * sample, resident_.input_alignment[a]);
         if (padded == nullptr) return no_memory(batch * sample);
         std::memcpy(padded, data.data(), data.size());
         // The last sample again: zeros may be no sample at all to the network.
@@ -126,13 +124,13 @@ class NetworkRun {
     }
     set_shape(t, in.dtype, shape);
     if (in.dtype == DType::kBytes) {
-      VERGE_RETURN_IF_ERROR(engine::bytes_to_engine({in.dtype, shape, data}, run_.offsets[a], run_.blobs[a]));
-      t.data = run_.blobs[a].data();
-      t.byte_size = run_.blobs[a].size();
-      t.offsets = run_.offsets[a].data();
+      VERGE_RETURN_IF_ERROR(engine::bytes_to_engine({in.dtype, shape, data}, work_.offsets[a], work_.blobs[a]));
+      t.data = work_.blobs[a].data();
+      t.byte_size = work_.blobs[a].size();
+      t.offsets = work_.offsets[a].data();
       return {};
     }
-    VERGE_ASSIGN(data, align(data, resident_.input_alignment[a], run_.gathered[a]));
+    VERGE_ASSIGN(data, align(data, resident_.input_alignment[a], work_.gathered[a]));
     t.data = const_cast<std::byte*>(data.data());
     t.byte_size = data.size();
     return {};
@@ -230,33 +228,34 @@ class NetworkRun {
   const LoadedNetwork& resident_;
   const Signature& artifact_;
   engine::Instance& instance_;
+  LaneWork& work_;
   EngineBuffers& run_;
 };
 
 }  // namespace
 
-Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers) {
-  return NetworkRun(network, loaded, lane, buffers).run();
+Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work) {
+  return NetworkRun(network, loaded, lane, buffers, work).run();
 }
 
 namespace {
 
-// The request's inputs on their way to the network.
-Status prepare_inputs(Run& run) {
+// The request's inputs on their way to the network: views of the request or of the lane's memory, good until the next request is prepared.
+Status prepare_inputs(Run& run, LaneWork& work) {
   const ServedVersion& version = *run.version;
   const Manifest& m = version.manifest();
   const Request& request = *run.request;
   run.reason = Reason::kTransform;
   run.network_inputs.resize(m.network.inputs.size());
-  if (run.before.size() < m.inputs.size()) run.before.resize(m.inputs.size());
-  if (run.aligned.size() < m.inputs.size()) run.aligned.resize(m.inputs.size());
+  if (work.before.size() < m.inputs.size()) work.before.resize(m.inputs.size());
+  if (work.aligned.size() < m.inputs.size()) work.aligned.resize(m.inputs.size());
   for (size_t s = 0; s < m.inputs.size(); ++s) {
     const InputTensor& in = request.inputs[run.inputs[s]];
     TensorView view{in.dtype, in.shape, in.data};
     const transform::Chain& chain = version.before[s];
     if (!chain.empty()) {
-      VERGE_ASSIGN(view.data, align(view.data, std::max<size_t>(dtype_size(in.dtype), 1), run.aligned[s]));
-      VERGE_ASSIGN(view, chain.run(view, run.before[s]));
+      VERGE_ASSIGN(view.data, align(view.data, std::max<size_t>(dtype_size(in.dtype), 1), work.aligned[s]));
+      VERGE_ASSIGN(view, chain.run(view, work.before[s]));
     }
     const TensorSpec& spec = m.network.inputs[version.feeds[s]];
     if (!spec.shape.accepts(view.shape)) {
@@ -289,25 +288,24 @@ bool same_but_rows(const Run& a, const Run& b) {
   return true;
 }
 
-// Puts the inputs of `batch` one behind the other, into buffers of the lane. The one copy that sharing an engine run costs.
-Status join(std::span<Run* const> batch, int64_t rows, LaneGroup& group) {
-  Run& first = *batch.front();
-  const Binding& binding = first.resident->binding;
-  for (size_t a = 0; a < binding.inputs.size(); ++a) {
-    const size_t n = binding.inputs[a];
-    size_t bytes = 0;
-    for (const Run* run : batch) bytes += run->network_inputs[n].data.size();
-    std::byte* at = group.joined[n].ensure(bytes, first.resident->input_alignment[a]);
-    if (at == nullptr) return no_memory(bytes);
-    TensorView& whole = group.joined_inputs[n];
-    whole = first.network_inputs[n];
-    whole.shape[0] = rows;
-    whole.data = {at, bytes};
-    for (const Run* run : batch) {
-      const auto data = run->network_inputs[n].data;
-      if (!data.empty()) std::memcpy(at, data.data(), data.size());
-      at += data.size();
+// Puts the prepared inputs of `run` behind those of the requests before it, as samples `at`, … of `rows`. The one copy that sharing an engine
+// run costs.
+Status join(const Run& run, int64_t at, int64_t rows, LaneWork& work) {
+  const Resident& resident = *run.resident;
+  for (size_t a = 0; a < resident.binding.inputs.size(); ++a) {
+    const size_t n = resident.binding.inputs[a];
+    const TensorView& in = run.network_inputs[n];
+    const size_t sample = in.data.size() / static_cast<size_t>(run.batch), bytes = sample * static_cast<size_t>(rows);
+    TensorView& whole = work.joined_inputs[n];
+    if (at == 0) {
+      std::byte* buffer = work.joined[n].ensure(bytes, resident.input_alignment[a]);
+      if (buffer == nullptr) return no_memory(bytes);
+      whole = in;
+      whole.shape[0] = rows;
+      whole.data = {buffer, bytes};
     }
+    if (whole.data.size() != bytes) return internal_error("requests of a batch differ in the size of a sample");
+    if (!in.data.empty()) std::memcpy(const_cast<std::byte*>(whole.data.data()) + static_cast<size_t>(at) * sample, in.data.data(), in.data.size());
   }
   return {};
 }
@@ -359,8 +357,8 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
   return {};
 }
 
-void execute_alone(Run& run) {
-  run.status = prepare_inputs(run);
+void execute_alone(Run& run, LaneWork& work) {
+  run.status = prepare_inputs(run, work);
   LiveSequences* sequences = run.version->sequences.get();
   if (sequences != nullptr && run.status.ok()) {
     const auto inputs = sequences->store.fed_inputs();
@@ -377,7 +375,7 @@ void execute_alone(Run& run) {
     run.reason = Reason::kEngine;
     run.counts_run = true;
     run.run_rows = run.batch;
-    run.status = run_network(run.version->manifest().network, *run.resident, run.lane(), run);
+    run.status = run_network(run.version->manifest().network, *run.resident, run.lane(), run, work);
   }
   if (sequences != nullptr && run.status.ok()) run.status = sequences->store.keep(run.turn, run.network_outputs);
   if (run.status.ok()) run.status = take_outputs(run, run, 0, -1);
@@ -385,24 +383,23 @@ void execute_alone(Run& run) {
 }
 
 // False where they cannot share a run after all; nothing is changed then but their prepared inputs.
-bool execute_together(std::span<Run* const> batch, LaneGroup& group) {
+bool execute_together(std::span<Run* const> batch, LaneWork& work) {
   Run& first = *batch.front();
-  int64_t rows = 0;
+  int64_t rows = 0, at = 0;
+  for (const Run* run : batch) rows += run->batch;
   for (Run* run : batch) {
-    if (!prepare_inputs(*run).ok()) return false;
-    const int64_t own = network_rows(*run);
-    if (own != run->batch || !same_but_rows(first, *run)) return false;
-    rows += own;
+    if (!prepare_inputs(*run, work).ok() || network_rows(*run) != run->batch || !same_but_rows(first, *run)) return false;
+    if (!join(*run, at, rows, work).ok()) return false;
+    at += run->batch;
   }
-  if (!join(batch, rows, group).ok()) return false;
   const uint64_t assembled = os::monotonic_ns();
-  std::swap(first.network_inputs, group.joined_inputs);
-  const Status ran = run_network(first.version->manifest().network, *first.resident, first.lane(), first);
-  std::swap(first.network_inputs, group.joined_inputs);
+  std::swap(first.network_inputs, work.joined_inputs);
+  const Status ran = run_network(first.version->manifest().network, *first.resident, first.lane(), first, work);
+  std::swap(first.network_inputs, work.joined_inputs);
   // What the engine refuses may be the fault of one of them: each then runs by itself.
   if (!ran.ok()) return false;
   first.counts_run = true;
-  int64_t at = 0;
+  at = 0;
   for (Run* run : batch) {
     run->run_rows = rows;
     run->assembled_ns = assembled;
@@ -426,16 +423,17 @@ void execute(std::span<Run* const> batch) {
     make_room(*run, run->version->manifest().network, run->resident->model->signature());
   }
   LaneGroup& group = first.resident->groups[first.lane()];
-  if (batch.size() > 1 && execute_together(batch, group)) {
+  if (batch.size() > 1 && execute_together(batch, group.work)) {
     group.curve.learn(first.run_rows, first.finished_ns - begun);
   } else {
     for (Run* run : batch) {
       const uint64_t own = batch.size() > 1 ? os::monotonic_ns() : begun;
       run->started_ns = own;
-      execute_alone(*run);
+      execute_alone(*run, group.work);
       if (run->status.ok()) group.curve.learn(run->batch, run->finished_ns - own);
     }
   }
+  group.work.trim();
   group.tell_predictions();
 }
 

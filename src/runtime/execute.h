@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/status.h"
+#include "runtime/lane_queue.h"
 #include "runtime/metrics.h"
 #include "runtime/run.h"
 #include "runtime/table.h"
@@ -19,7 +20,7 @@ Status validate(const ServedVersion& version, const Request& request, Run& run, 
 // engine as one. Fills in each run's status and times, and the outputs of its request.
 void execute(std::span<Run* const> batch);
 
-// The engine's part alone: buffers.network_inputs to buffers.network_outputs.
-Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers);
+// The engine's part alone: buffers.network_inputs to buffers.network_outputs, with the lane's memory for inputs that have to be copied.
+Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work);
 
 }  // namespace verge::runtime

@@ -27,9 +27,10 @@ Status expired_status(const Request& r, uint64_t now) {
   return {Code::kDeadlineExceeded, "the deadline passed before it ran, " + std::to_string(waited / 1000) + " us after it arrived"};
 }
 
-Status hopeless_status(uint64_t left_ns, uint64_t needed_ns) {
-  return {Code::kDeadlineExceeded,
-          "it cannot be done by its deadline: " + std::to_string(left_ns / 1000) + " us are left, a run takes " + std::to_string(needed_ns / 1000) + " us"};
+Status hopeless_status(uint64_t left_ns, uint64_t needed_ns, uint64_t ahead_ns = 0) {
+  std::string why = "it cannot be done by its deadline: " + std::to_string(left_ns / 1000) + " us are left, ";
+  if (ahead_ns != 0) why += "what waits before it takes " + std::to_string(ahead_ns / 1000) + " us and ";
+  return {Code::kDeadlineExceeded, why + "a run takes " + std::to_string(needed_ns / 1000) + " us"};
 }
 
 uint64_t sequence_hash(const Sequence& s) {
@@ -127,6 +128,7 @@ void FrontImpl::infer(Request& request) {
   run->padded = 0;
   run->run_rows = 0;
   run->counts_run = run->pinned = run->joins = run->waits_for_load = false;
+  run->ahead_ns = 0;
   run->queued_ns = os::monotonic_ns();
   run->started_ns = run->assembled_ns = run->finished_ns = 0;
   const uint64_t priority = request.bounds.priority;
@@ -211,12 +213,17 @@ void FrontImpl::dispatch(Run* run) {
     run->probes = ++hopeless_ % kProbeEvery == 0;
     if (!run->probes) return fail_run(run, hopeless_status(run->due_ns - run->queued_ns, cautious), Reason::kHopeless);
   }
+  if (lanes == 0) {
+    run->enter(index_);
+    if (queue_.comes_too_late(*run, run->queued_ns)) {
+      return fail_run(run, hopeless_status(run->due_ns - run->queued_ns, cautious, run->ahead_ns), Reason::kHopeless);
+    }
+  }
   if (!take_tenant_place(run)) return;
   if (lanes == 0) {
     if (places_.waiting.load(std::memory_order_relaxed) >= limit) return full("the queue", limit);
     places_.waiting.fetch_add(1, std::memory_order_relaxed);
     places_.held.fetch_add(1, std::memory_order_relaxed);
-    run->enter(index_);
     begin_waiting(run);
     queue_.push(run, run->queued_ns);
     return;
@@ -454,7 +461,7 @@ void FrontImpl::answer(Run* run) {
     if (run->reason == Reason::kExpired) run->status = expired_status(r, run->started_ns);
     if (run->reason == Reason::kHopeless) {
       run->status = hopeless_status(run->due_ns - std::min(run->due_ns, run->started_ns),
-                                    run->resident->groups[run->lane()].cautious_ns.load(std::memory_order_relaxed));
+                                    run->resident->groups[run->lane()].cautious_ns.load(std::memory_order_relaxed), run->ahead_ns);
     }
     return fail_run(run, std::move(run->status), run->reason);
   }

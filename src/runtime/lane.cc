@@ -152,7 +152,7 @@ void Lane::loop() {
     for (Run* list = take_all(); list != nullptr;) {
       Run* run = list;
       list = list->next;
-      queue_.push(run, now);
+      queue_.push_or_end(run, now, ended);
     }
     const LaneQueue::Next next = queue_.take(now, batch, ended);
     while (Run* run = ended.pop()) work_.end(run);

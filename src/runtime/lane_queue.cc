@@ -13,13 +13,73 @@ std::vector<double> weights_of(const std::vector<TenantOptions>& tenants) {
   return out;
 }
 
+// One odd turn says nothing of the next.
+constexpr double kMostStretch = 4;
+// Memory for inputs beyond which a lane gives all of it back after a run.
+constexpr size_t kMostWorkBytes = size_t{64} << 20;
+
 bool later(const LaneGroup::Entry& a, const LaneGroup::Entry& b) { return a.place != b.place ? a.place > b.place : a.order > b.order; }
 
 }  // namespace
 
+void LaneWork::trim() {
+  size_t n = 0;
+  for (const auto& s : before) n += s.a.data.capacity() + s.b.data.capacity();
+  for (const auto* buffers : {&aligned, &joined, &gathered})
+    for (const Buffer& b : *buffers) n += b.capacity();
+  for (const auto& v : offsets) n += v.capacity() * sizeof(uint64_t);
+  for (const auto& v : blobs) n += v.capacity();
+  if (n <= kMostWorkBytes) return;
+  const size_t network_inputs = joined.size();
+  for (auto* buffers : {&aligned, &joined, &gathered}) std::vector<Buffer>().swap(*buffers);
+  joined.resize(network_inputs);
+  before.clear();
+  offsets.clear();
+  blobs.clear();
+}
+
 LaneQueue::LaneQueue(LanePlaces& places, const std::vector<TenantOptions>& tenants) : places_(places), order_(weights_of(tenants)) { active_.reserve(64); }
 
 LaneGroup& LaneQueue::group_of(const Run& run) const { return run.resident->groups[run.lane()]; }
+
+uint64_t LaneQueue::cost_of(const LaneGroup& g, const Run& run) {
+  // What the engine needs for a sample where samples go together.
+  const int64_t rows = std::min(run.resident->max_rows, policy::BatchCurve::kMostRows);
+  return std::max<uint64_t>(g.curve.predict(rows) / static_cast<uint64_t>(std::max<int64_t>(rows, 1)), 1) * static_cast<uint64_t>(run.batch);
+}
+
+bool LaneQueue::comes_too_late(Run& run, uint64_t now) const {
+  if (run.due_ns == 0 || run.probes || size_ == 0) return false;
+  const LaneGroup& own = group_of(run);
+  const uint64_t needed = now + own.curve.predict(run.batch) + own.curve.deviation();
+  // Some entries are of requests that have ended; which, only their runs know.
+  const double held = std::max<double>(places_.held.load(std::memory_order_relaxed), 1);
+  const double real = stretch_ * std::min(1.0, places_.waiting.load(std::memory_order_relaxed) / held);
+  const auto late = [&](uint64_t ahead) { return needed + static_cast<uint64_t>(real * static_cast<double>(ahead)) > run.due_ns; };
+  if (!late(work_ns_)) return false;
+  const uint64_t place = order_.look(run.priority, run.tenant, run.flow);
+  uint64_t ahead = 0;
+  for (const LaneGroup* g : active_)
+    for (const LaneGroup::Entry& e : g->heap) ahead += e.place <= place ? e.cost : 0;
+  if (!late(ahead)) return false;
+  run.ahead_ns = std::max<uint64_t>(1, static_cast<uint64_t>(real * static_cast<double>(ahead)));
+  return true;
+}
+
+void LaneQueue::push_or_end(Run* run, uint64_t now, Fifo<Run>& ended) {
+  if (!comes_too_late(*run, now)) return push(run, now);
+  places_.held.fetch_sub(1, std::memory_order_relaxed);
+  if (run->claim()) end_hopeless(run, now);
+  ended.push(run);
+}
+
+// A claimed run that is not to be begun any more.
+void LaneQueue::end_hopeless(Run* run, uint64_t now) {
+  places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+  run->started_ns = run->assembled_ns = run->finished_ns = now;
+  run->reason = now >= run->due_ns ? Reason::kExpired : Reason::kHopeless;
+  run->status = Status(Code::kDeadlineExceeded, "");  // the front words it
+}
 
 void LaneQueue::push(Run* run, uint64_t now) {
   LaneGroup& g = group_of(*run);
@@ -30,12 +90,11 @@ void LaneQueue::push(Run* run, uint64_t now) {
   }
   g.last_arrival_ns = now;
   g.rows_waiting += run->batch;
-  // What the engine needs for a sample where samples go together.
-  const int64_t rows = std::min(run->resident->max_rows, policy::BatchCurve::kMostRows);
-  const uint64_t cost = std::max<uint64_t>(g.curve.predict(rows) / static_cast<uint64_t>(std::max<int64_t>(rows, 1)), 1) * static_cast<uint64_t>(run->batch);
+  const uint64_t cost = cost_of(g, *run);
   demand_.add(now, g.curve.predict(1) * static_cast<uint64_t>(run->batch));
   run->place = order_.enter(run->priority, run->tenant, run->flow, cost);
-  g.heap.push_back({run->place, pushed_++, run});
+  work_ns_ += cost;
+  g.heap.push_back({run->place, pushed_++, cost, run});
   std::push_heap(g.heap.begin(), g.heap.end(), later);
   ++size_;
 }
@@ -43,6 +102,7 @@ void LaneQueue::push(Run* run, uint64_t now) {
 Run* LaneQueue::pop(LaneGroup& g) {
   std::pop_heap(g.heap.begin(), g.heap.end(), later);
   Run* run = g.heap.back().run;
+  work_ns_ -= g.heap.back().cost;
   g.heap.pop_back();
   g.rows_waiting -= run->batch;
   --size_;
@@ -63,13 +123,7 @@ bool LaneQueue::drop_ended(LaneGroup& g, uint64_t now, Fifo<Run>& ended) {
     const bool hopeless = deadline != 0 && (now >= deadline || (!run->probes && now + g.curve.predict(run->batch) + g.curve.deviation() > deadline));
     if (run->is_waiting() && !hopeless) return true;
     pop(g);
-    if (hopeless && run->claim()) {
-      places_.waiting.fetch_sub(1, std::memory_order_relaxed);
-      run->started_ns = run->assembled_ns = run->finished_ns = now;
-      const bool expired = now >= deadline;
-      run->reason = expired ? Reason::kExpired : Reason::kHopeless;
-      run->status = Status(Code::kDeadlineExceeded, "");  // the front words it
-    }
+    if (hopeless && run->claim()) end_hopeless(run, now);
     ended.push(run);
   }
   return false;
@@ -122,6 +176,7 @@ void LaneQueue::fill(LaneGroup& g, uint64_t now, std::vector<Run*>& batch, Fifo<
       continue;
     }
     places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    took_cost_ += cost_of(g, *run);
     if (run->due_ns != 0) earliest = std::min(earliest, run->due_ns);
     rows += run->batch;
     batch.push_back(run);
@@ -131,6 +186,12 @@ void LaneQueue::fill(LaneGroup& g, uint64_t now, std::vector<Run*>& batch, Fifo<
 
 LaneQueue::Next LaneQueue::take(uint64_t now, std::vector<Run*>& batch, Fifo<Run>& ended) {
   batch.clear();
+  if (took_cost_ != 0 && now > took_at_ns_) {
+    const double took = static_cast<double>(now - took_at_ns_) / static_cast<double>(took_cost_);
+    stretch_ += (std::clamp(took, 1.0, kMostStretch) - stretch_) / 16;
+  }
+  took_at_ns_ = now;
+  took_cost_ = 0;
   Next next;
   while (LaneGroup* g = first_group(now, &next.wait_until)) {
     if (!drop_ended(*g, now, ended)) continue;
@@ -143,6 +204,7 @@ LaneQueue::Next LaneQueue::take(uint64_t now, std::vector<Run*>& batch, Fifo<Run
     g->hold_until_ns = 0;
     fill(*g, now, batch, ended);
     if (!batch.empty()) {
+      if (size_ == 0) took_cost_ = 0;  // it may idle before the next
       next.any = true;
       return next;
     }

@@ -14,11 +14,34 @@
 
 namespace verge::runtime {
 
+// Memory that inputs need on their way into the engine. The lane's own, and used again by its next run: it stays in the core's caches, and requests
+// that wait hold none of it.
+struct LaneWork {
+  std::vector<transform::Chain::Scratch> before;  // of the chains of served inputs
+  std::vector<Buffer> aligned;                    // served inputs that had to be copied to an aligned place
+  // Network inputs of several requests, put together.
+  std::vector<Buffer> joined;
+  std::vector<TensorView> joined_inputs;
+  // Artifact inputs: padded or aligned; of BYTES inputs, offsets and bytes.
+  std::vector<Buffer> gathered;
+  std::vector<std::vector<uint64_t>> offsets;
+  std::vector<std::vector<std::byte>> blobs;
+  void make_room(size_t artifact_inputs) {
+    if (gathered.size() >= artifact_inputs) return;
+    gathered.resize(artifact_inputs);
+    offsets.resize(artifact_inputs);
+    blobs.resize(artifact_inputs);
+  }
+  // Between runs: gives memory back where unusual requests have made it much.
+  void trim();
+};
+
 // One variant's part of a lane's queue. Lives in the variant's Resident, one for each lane.
 struct alignas(64) LaneGroup {
   struct Entry {
     uint64_t place;  // of policy::FairOrder
     uint64_t order;  // of arrival, among equal places
+    uint64_t cost;   // ns of the lane
     Run* run;
   };
   std::vector<Entry> heap;  // the least first
@@ -27,9 +50,7 @@ struct alignas(64) LaneGroup {
   uint64_t last_arrival_ns = 0, gap_ns = 0;  // mean time between arrivals
   uint64_t hold_until_ns = 0;                // 0: nothing is held
   uint64_t decisions = 0;
-  // Network inputs of a batch of several requests, put together. The lane's own: a run that kept them would keep a batch's memory for one request.
-  std::vector<Buffer> joined;
-  std::vector<TensorView> joined_inputs;
+  LaneWork work;
   // Of a run of one sample, for fronts to read; 0: unknown. The second is what it takes with the mean deviation.
   std::atomic<uint64_t> predicted_ns{0}, cautious_ns{0};
   void tell_predictions() {
@@ -49,6 +70,11 @@ class LaneQueue {
   LaneQueue(LanePlaces& places, const std::vector<TenantOptions>& tenants);
 
   void push(Run* run, uint64_t now);
+  // Whether what goes before it will keep the lane busy beyond its deadline; run->ahead_ns says how long. Asked before push(): turned away at once
+  // it costs a fraction of what it would cost to keep it until it expires, most of which is memory that the caches have forgotten.
+  bool comes_too_late(Run& run, uint64_t now) const;
+  // push(), or `ended` where it comes too late.
+  void push_or_end(Run* run, uint64_t now, Fifo<Run>& ended);
   bool empty() const { return size_ == 0; }
 
   struct Next {
@@ -61,7 +87,9 @@ class LaneQueue {
 
  private:
   LaneGroup& group_of(const Run& run) const;
+  static uint64_t cost_of(const LaneGroup& group, const Run& run);
   Run* pop(LaneGroup& group);
+  void end_hopeless(Run* run, uint64_t now);
   LaneGroup* first_group(uint64_t now, uint64_t* wait_until);
   bool drop_ended(LaneGroup& group, uint64_t now, Fifo<Run>& ended);
   void fill(LaneGroup& group, uint64_t now, std::vector<Run*>& batch, Fifo<Run>& ended);
@@ -73,6 +101,10 @@ class LaneQueue {
   std::vector<LaneGroup*> active_;  // groups with entries
   size_t size_ = 0;
   uint64_t pushed_ = 0;
+  uint64_t work_ns_ = 0;  // cost of all entries
+  // What a lane really takes for what it was said to cost, while work waits: a front that is its own lane also reads and answers.
+  double stretch_ = 1;
+  uint64_t took_at_ns_ = 0, took_cost_ = 0;  // of the last batch, if more waited then
 };
 
 }  // namespace verge::runtime

@@ -477,8 +477,8 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
   for (uint32_t lane = 0; lane < lanes; ++lane) {
     LaneGroup& group = resident->groups[lane];
     group.heap.reserve(policy::BatchCurve::kMostRows);
-    group.joined.resize(source.manifest.network.inputs.size());
-    group.joined_inputs.resize(source.manifest.network.inputs.size());
+    group.work.joined.resize(source.manifest.network.inputs.size());
+    group.work.joined_inputs.resize(source.manifest.network.inputs.size());
   }
   resident->max_rows = rows_together(source.manifest, *resident);
   if (const VariantProfile* p = source.profile.variant(spec.id); p != nullptr) {
@@ -521,7 +521,7 @@ Status Loader::warm(const ServedVersion& served, Resident& resident, const Varia
     // The first run pays for what the engine does once; the second one is what requests will see.
     for (int k = 0; k < 2; ++k) {
       const uint64_t begun = os::monotonic_ns();
-      Status s = run_network(source.manifest.network, resident, lane, run);
+      Status s = run_network(source.manifest.network, resident, lane, run, resident.groups[lane].work);
       run.release_engine_outputs();
       if (!s.ok()) {
         if (real) return s.prefixed("warming up");

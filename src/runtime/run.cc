@@ -29,11 +29,8 @@ void EngineBuffers::release_engine_outputs() {
 
 size_t EngineBuffers::kept_bytes() const {
   size_t n = 0;
-  for (const auto& b : gathered) n += b.capacity();
   for (const auto& b : lent) n += b.capacity();
-  for (const auto& v : blobs) n += v.capacity();
   for (const auto& v : wire) n += v.capacity();
-  for (const auto& v : offsets) n += v.capacity() * sizeof(uint64_t);
   return n;
 }
 
@@ -45,8 +42,6 @@ void Run::release_engine_outputs() {
 size_t Run::kept_bytes() const {
   size_t n = EngineBuffers::kept_bytes();
   for (const EngineBuffers& stage : stages) n += stage.kept_bytes();
-  for (const auto& b : aligned) n += b.capacity();
-  for (const auto& s : before) n += s.a.data.capacity() + s.b.data.capacity();
   for (const auto& s : after) n += s.a.data.capacity() + s.b.data.capacity();
   return n;
 }

@@ -46,10 +46,7 @@ struct EngineBuffers {
   std::vector<TensorView> network_inputs, network_outputs;
 
   std::vector<verge_tensor> engine_inputs, engine_outputs;  // in the artifact's order
-  std::vector<Buffer> gathered;                  // artifact inputs: padded or aligned
   std::vector<Buffer> lent;                      // artifact outputs: lent to the engine, or assembled
-  std::vector<std::vector<uint64_t>> offsets;    // of BYTES inputs
-  std::vector<std::vector<std::byte>> blobs;     // of BYTES inputs
   std::vector<std::vector<std::byte>> wire;      // of BYTES outputs
   uint64_t padded = 0;                           // samples of padding that the engine computed
 
@@ -77,6 +74,7 @@ struct Run : EngineBuffers {
   uint32_t tenant = 0, flow = 0;
   uint64_t due_ns = 0;        // when its answer has to be on its way, policy::due_ns(); 0: never
   uint64_t place = 0;
+  uint64_t ahead_ns = 0;      // of work before it, where it was turned away for that
   bool joins = false;         // may go through the engine together with others of the same shape_key
   bool pinned = false;        // to its lane
   uint64_t shape_key = 0;     // of the input shapes without the batch
@@ -107,8 +105,7 @@ struct Run : EngineBuffers {
 
   std::vector<uint32_t> inputs;    // served input -> index in request->inputs
   std::vector<uint32_t> wanted;    // served outputs, in the order of the answer
-  std::vector<Buffer> aligned;     // served inputs that had to be copied to an aligned place
-  std::vector<transform::Chain::Scratch> before, after;  // of the chains of served inputs and outputs
+  std::vector<transform::Chain::Scratch> after;  // of the chains of served outputs
   std::vector<EngineBuffers> stages;  // of a multi-exit model
 
   size_t kept = 0;  // kept_bytes() while it is pooled

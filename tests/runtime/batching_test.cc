@@ -133,6 +133,16 @@ TEST(FairOrder, APriorityGoesBeforeAllBelowIt) {
   EXPECT_LT(high, second);
 }
 
+TEST(FairOrder, LookingCostsNothing) {
+  FairOrder order({1});
+  order.enter(4, 0, 1, 1000);
+  const uint64_t seen = order.look(4, 0, 1);
+  EXPECT_EQ(order.look(4, 0, 1), seen);
+  EXPECT_EQ(order.enter(4, 0, 1, 1000), seen);
+  EXPECT_LT(order.look(4, 0, 2), seen);
+  EXPECT_LT(order.look(1, 0, 1), order.look(4, 0, 2));
+}
+
 // --- the queue at work ---
 
 // One lane (or the front itself) that is busy with a slow run, so that what follows waits.
@@ -249,6 +259,39 @@ TEST_P(Queue, WhatCannotBeDoneInTimeIsRefusedBeforeAnyWork) {
   EXPECT_EQ(c->request.status.code(), Code::kDeadlineExceeded);
   EXPECT_NE(c->request.status.message().find("us are left"), std::string::npos);
   EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
+}
+
+// Work that waits counts by its place: what goes before it does, what comes after it does not.
+TEST_P(Queue, WhatOthersMakeTooLateIsRefusedOnArrival) {
+  if (GetParam() == 2) return;
+  auto busy = call(0);
+  send(*busy);
+  wait_until_begun();
+  std::vector<std::unique_ptr<Call>> waiting;
+  for (int i = 0; i < 10; ++i) {
+    waiting.push_back(call(static_cast<float>(i), 1, 4 + i));  // of different shapes: no two share a run
+    waiting.back()->request.flow = 1;
+    send(*waiting.back());
+  }
+  auto late = call(1), urgent = call(2), other = call(3);
+  for (Call* c : {late.get(), urgent.get(), other.get()}) {
+    c->request.flow = 1;
+    c->request.bounds.deadline_ns = after_ms(130);
+  }
+  urgent->request.bounds.priority = 1;
+  other->request.flow = 2;  // a connection that has nothing waiting is owed a turn
+  send(*late);
+  send(*urgent);
+  send(*other);
+  ASSERT_TRUE(front.run_until([&] { return late->done; }));
+  EXPECT_EQ(late->request.status.code(), Code::kDeadlineExceeded);
+  EXPECT_NE(late->request.status.message().find("what waits before it"), std::string::npos) << late->request.status.message();
+  EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
+  waiting.push_back(std::move(urgent));
+  waiting.push_back(std::move(other));
+  waiting.push_back(std::move(busy));
+  ASSERT_TRUE(finish(waiting));
+  for (const auto& c : waiting) EXPECT_TRUE(c->request.status.ok()) << c->request.status.to_string();
 }
 
 // A prediction that is too long must not refuse for ever what could be done.
