@@ -410,7 +410,11 @@ void Http2Session::send_reply(Call* call) {
     nghttp2_nv fields[5] = {field(":status", "200"), field("content-type", "application/grpc"),
                             field("grpc-status", code_digits(reply.code))};
     size_t n = 3;
-    if (!reply.message.empty()) fields[n++] = field("grpc-message", reply.message.view());
+    if (!reply.message.empty()) {
+      // No two are the same: in the table they would only drive out what comes again.
+      fields[n] = field("grpc-message", reply.message.view());
+      fields[n++].flags |= NGHTTP2_NV_FLAG_NO_INDEX;
+    }
     if (reply.name_encodings) fields[n++] = field("grpc-accept-encoding", kGrpcEncodings);
     result = nghttp2_submit_response(session_, call->stream, fields, n, nullptr);
   } else if (call->is_grpc) {

@@ -72,6 +72,17 @@ uint64_t BatchCurve::predict(int64_t rows) const {
   return std::max<uint64_t>(static_cast<uint64_t>(std::max(ns, 0.0)), 1);
 }
 
+uint64_t BatchCurve::least_per_row(int64_t most) const {
+  uint64_t least = 0;
+  for (int i = 0; i < kSizes && (i == 0 || (int64_t{1} << i) <= most); ++i) {
+    const Point& p = points_[static_cast<size_t>(i)];
+    if (p.n == 0) continue;
+    const uint64_t each = std::max<uint64_t>(p.ns >> i, 1);
+    if (least == 0 || each < least) least = each;
+  }
+  return least;
+}
+
 uint32_t BatchCurve::seen(int64_t rows) const {
   const int i = index_of(rows);
   return i < 0 ? 0 : points_[static_cast<size_t>(i)].n;

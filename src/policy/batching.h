@@ -20,6 +20,8 @@ class BatchCurve {
   void learn(int64_t rows, uint64_t ns);
   // ns; 0: nothing is known. Between known sizes linear, beyond them in proportion.
   uint64_t predict(int64_t rows) const;
+  // The least time of a sample in runs of at most `most`: what one costs a lane that has enough of them. 0: nothing is known.
+  uint64_t least_per_row(int64_t most) const;
   // Runs of exactly this power of two that were seen; a seed counts as one.
   uint32_t seen(int64_t rows) const;
   // Mean deviation of a run's time from its prediction, in ns.

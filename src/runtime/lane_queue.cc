@@ -43,9 +43,7 @@ LaneQueue::LaneQueue(LanePlaces& places, const std::vector<TenantOptions>& tenan
 LaneGroup& LaneQueue::group_of(const Run& run) const { return run.resident->groups[run.lane()]; }
 
 uint64_t LaneQueue::cost_of(const LaneGroup& g, const Run& run) {
-  // What the engine needs for a sample where samples go together.
-  const int64_t rows = std::min(run.resident->max_rows, policy::BatchCurve::kMostRows);
-  return std::max<uint64_t>(g.curve.predict(rows) / static_cast<uint64_t>(std::max<int64_t>(rows, 1)), 1) * static_cast<uint64_t>(run.batch);
+  return std::max<uint64_t>(g.curve.least_per_row(run.resident->max_rows), 1) * static_cast<uint64_t>(run.batch);
 }
 
 bool LaneQueue::comes_too_late(Run& run, uint64_t now) const {

@@ -76,6 +76,7 @@ class LaneQueue {
   // push(), or `ended` where it comes too late.
   void push_or_end(Run* run, uint64_t now, Fifo<Run>& ended);
   bool empty() const { return size_ == 0; }
+  uint64_t work_ns() const { return work_ns_; }  // time of the lane that all that waits will take
 
   struct Next {
     bool any = false;         // `batch` holds what to run now

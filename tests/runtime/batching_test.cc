@@ -38,6 +38,14 @@ TEST(BatchCurve, StartsFromTheProfileLearnsAndBoundsOutliers) {
   EXPECT_LE(c.predict(8), 420'000u);
 }
 
+TEST(BatchCurve, KnowsTheLeastTimeOfASample) {
+  EXPECT_EQ(BatchCurve().least_per_row(64), 0u);
+  const BatchCurve bent = curve_of({100, 120, 180, 400, 3000});
+  EXPECT_EQ(bent.least_per_row(64), 45'000u);
+  EXPECT_EQ(bent.least_per_row(2), 60'000u);
+  EXPECT_EQ(bent.least_per_row(1), 100'000u);
+}
+
 TEST(Demand, IsTheShareOfTimeThatArrivalsNeedAndForgets) {
   policy::Demand d;
   for (uint64_t t = 1'000'000; t < 500'000'000; t += 1'000'000) d.add(t, 700'000);
