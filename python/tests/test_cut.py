@@ -1,12 +1,13 @@
 """Cutting a network with several outputs into stages."""
 
+import gzip
 import json
 import pathlib
 
 import numpy as np
 import pytest
 
-from conftest import answers, artifacts_of, reference_of, samples_for, target
+from conftest import ROOT, answers, artifacts_of, reference_of, samples_for, target
 
 EXACT = 1e-5
 EXITS = ["exit1", "exit2", "exit3"]
@@ -104,6 +105,26 @@ def test_a_keras_model_with_a_loop_behind_the_cut(process, made, tmp_path):
     answered = run_chain(process, stages, samples, tmp_path, [target("onnx", "f32")])
     for chain, answer in answered.items():
         for name in ("early", "late"):
+            assert np.abs(answer[name] - reference[name]).max() <= EXACT, (chain, name)
+
+
+def test_the_example_of_four_exits(process, tmp_path):
+    """On real images: the chain equals the whole at every exit, and each stage takes nothing but the feature before it."""
+    path = pathlib.Path("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz")
+    if not path.exists():
+        pytest.skip("skipped: no data (package dataset-fashion-mnist)")
+    with gzip.open(path) as f:
+        images = np.frombuffer(f.read(16 + 784 * 50)[16:], np.uint8).reshape(-1, 28, 28, 1).astype(np.float32) / 255
+    np.save(tmp_path / "images.npy", images)
+    samples = {"golden": {"image": str(tmp_path / "images.npy")}, "calibration": None, "evaluation": None}
+    exits = [f"exit{k}" for k in range(1, 5)]
+    process.inspect(ROOT / "examples/fashion-exits/saved_model", "saved_model")
+    reference = reference_of(process.convert([], samples))
+    stages = cut(process, ROOT / "examples/fashion-exits/saved_model", exits)["stages"]
+    assert [names(s, "inputs") for s in stages] == [["image"], ["feature_1"], ["feature_2"], ["feature_3"]]
+    answered = run_chain(process, stages, samples, tmp_path, [target("openvino-ir", "f32")])
+    for chain, answer in answered.items():
+        for name in exits:
             assert np.abs(answer[name] - reference[name]).max() <= EXACT, (chain, name)
 
 
