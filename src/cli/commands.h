@@ -2,9 +2,23 @@
 // Each returns the process's exit code (see exit_codes.h).
 #pragma once
 
+#include <functional>
 #include <string>
 
+namespace CLI {
+class App;
+}
+
 namespace verge::cli {
+
+// A subcommand, and what it does once it was parsed.
+struct Command {
+  CLI::App* app;
+  std::function<int()> run;
+};
+// Load on a server and its simulation.
+Command add_bench(CLI::App& root);
+Command add_compare(CLI::App& root);
 
 int engines_command(bool json);
 int doctor_command(bool json);

@@ -38,11 +38,6 @@ void show_report(const std::string& package_dir) {
   report::report_main(o);
 }
 
-struct Command {
-  CLI::App* app;
-  std::function<int()> run;
-};
-
 Command add_build(CLI::App& root) {
   auto* c = root.add_subcommand("build", "Turn a model into a package of verified, measured variants");
   auto o = std::make_shared<build::BuildOptions>();
@@ -164,7 +159,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kExitCodes);
   app.failure_message(CLI::FailureMessage::simple);
-  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_serve(app), add_reload(app), add_rollback(app), add_infer(app), add_engine(app)};
+  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_serve(app), add_reload(app), add_rollback(app), add_infer(app), add_bench(app), add_compare(app), add_engine(app)};
 
   bool json = false;
   std::string path, what = "model";
