@@ -70,6 +70,30 @@ Result<std::vector<std::string>> split_labels(const Recipe& recipe, std::string&
   return labels;
 }
 
+// The recipe's model; of a recipe with a model for each stage one that stands for them all, and they themselves.
+Result<Source> source_of(const Recipe& recipe, std::vector<Source>& stages) {
+  auto error = [&](const std::string& field, const std::string& message) { return recipe.file.empty() ? failed_precondition(message) : recipe.error(field, message); };
+  if (!recipe.stage_models()) {
+    auto found = inspect_source(recipe.model, recipe.kind);
+    if (!found.ok()) return recipe.file.empty() ? found.status() : recipe.error("model", found.status().message());
+    if (!recipe.exits.empty() && found->kind != "saved_model" && found->kind != "keras" && found->kind != "h5")
+      return error("exits", "a " + found->kind + " source cannot be cut into stages; exits need a SavedModel or a Keras file, or a SavedModel for each stage (exits[].model)");
+    return found;
+  }
+  std::string lines;
+  for (size_t i = 0; i < recipe.exits.size(); ++i) {
+    const std::string field = "exits[" + std::to_string(i) + "].model";
+    auto stage = inspect_source(recipe.exits[i].model, recipe.kind);
+    if (!stage.ok()) return error(field, stage.status().message());
+    if (stage->kind != "saved_model") return error(field, "is a " + stage->kind + " source; a stage of its own is a SavedModel folder");
+    lines += recipe.exits[i].name + "\t" + stage->sha256 + "\n";
+    stages.push_back(std::move(*stage));
+  }
+  Source whole = stages.back();
+  whole.sha256 = os::sha256_hex(lines);
+  return whole;
+}
+
 Result<KeyParts> key_parts(const Recipe& recipe, const Source& source, const std::string& labels_text, const engine::Catalog& catalog, const Device& device) {
   KeyParts key;
   key.name = recipe.name;
@@ -148,9 +172,8 @@ class Builder {
 
 Result<int> Builder::run() {
   VERGE_ASSIGN(Recipe recipe, recipe_of(options_));
-  auto found = inspect_source(recipe.model, recipe.kind);
-  if (!found.ok()) return recipe.file.empty() ? found.status() : recipe.error("model", found.status().message());
-  Source source = std::move(*found);
+  std::vector<Source> stages;
+  VERGE_ASSIGN(Source source, source_of(recipe, stages));
   std::string labels_text;
   VERGE_ASSIGN(std::vector<std::string> labels, split_labels(recipe, labels_text));
   VERGE_ASSIGN(std::shared_ptr<engine::Catalog> catalog, engine::Catalog::scan(os::install().plugin_dir));
@@ -173,7 +196,7 @@ Result<int> Builder::run() {
   VERGE_ASSIGN(Staging staging, Staging::create(options_.zoo));
   ToolchainOptions toolchain = installed_toolchain(os::join(staging.work_dir(), "toolchain"), os::join(staging.package_dir(), "logs/toolchain.log"));
   const bool replaces = previous.has_value();
-  MakeContext context{options_, recipe, source, key, device_, *catalog, toolchain, labels, std::move(previous), progress_};
+  MakeContext context{options_, recipe, source, key, device_, *catalog, toolchain, labels, std::move(previous), progress_, std::move(stages)};
   Maker maker(context, staging);
   VERGE_RETURN_IF_ERROR(maker.inspect());
   VERGE_RETURN_IF_ERROR(maker.prepare_samples());
@@ -190,6 +213,7 @@ Result<int> Builder::run() {
     interrupted = measured.code() == Code::kCancelled;
     if (!measured.ok() && (!interrupted || replaces)) return measured;
   }
+  maker.calibrate_exits();
   m.build_key = interrupted || maker.cut_short() ? incomplete_key(whole) : whole;
   VERGE_ASSIGN(int code, write(maker, staging, labels_text));
   return interrupted ? kExitInterrupted : code;

@@ -81,8 +81,8 @@ Result<Json> Toolchain::read_event(double timeout_s) {
   return j;
 }
 
-Result<Inspected> Toolchain::inspect(const std::string& source, const std::string& kind, const std::string& signature, double timeout_s) {
-  Json command = {{"cmd", "inspect"}, {"source", source}, {"kind", kind}, {"signature", nullptr}, {"work", options_.work}};
+Result<Inspected> Toolchain::inspect(const std::string& source, const std::string& kind, const std::string& signature, const std::string& work, double timeout_s) {
+  Json command = {{"cmd", "inspect"}, {"source", source}, {"kind", kind}, {"signature", nullptr}, {"work", work}};
   if (!signature.empty()) command["signature"] = signature;
   VERGE_RETURN_IF_ERROR(process_.write_line(command.dump()));
   VERGE_ASSIGN(Json j, read_event(timeout_s));
@@ -107,14 +107,42 @@ Result<Inspected> Toolchain::inspect(const std::string& source, const std::strin
   return out;
 }
 
+Result<std::vector<CutStage>> Toolchain::cut(const std::string& source, const std::string& kind, const std::string& signature, const std::vector<std::string>& exits, double timeout_s) {
+  Json command = {{"cmd", "cut"}, {"source", source}, {"kind", kind}, {"signature", nullptr}, {"work", options_.work}, {"exits", exits}};
+  if (!signature.empty()) command["signature"] = signature;
+  VERGE_RETURN_IF_ERROR(process_.write_line(command.dump()));
+  VERGE_ASSIGN(Json j, read_event(timeout_s));
+  JsonReader r(j, "tool chain: cut");
+  const std::string event = r.str("event");
+  if (event == "refused") return failed_precondition(sentence(r.str("reason", std::string("refused without a reason"))));
+  if (event != "stages") return internal_error("the tool chain answered cut with '" + event + "'");
+  const Json& stages = r.array("stages");
+  VERGE_RETURN_IF_ERROR(r.status());
+  if (stages.size() != exits.size()) return data_loss("the tool chain made " + std::to_string(stages.size()) + " stages for " + std::to_string(exits.size()) + " exits");
+  std::vector<CutStage> out;
+  for (const Json& stage : stages) {
+    JsonReader e(stage, "tool chain: stage " + std::to_string(out.size() + 1));
+    CutStage s;
+    s.dir = e.str("dir");
+    const std::string exit = e.str("exit");
+    VERGE_RETURN_IF_ERROR(e.status());
+    if (exit != exits[out.size()]) return data_loss(e.where() + " ends at another exit than asked for");
+    VERGE_RETURN_IF_ERROR(inside(s.dir, "a stage"));
+    VERGE_ASSIGN(s.network, parse_signature(stage, e.where()));
+    out.push_back(std::move(s));
+  }
+  return out;
+}
+
 Status Toolchain::begin_convert(const std::vector<ConversionTarget>& targets, const std::vector<int64_t>& batches, const SampleFiles& samples,
-                                bool native_paths) {
+                                const ConvertOptions& options) {
   Json list = Json::array();
   for (const ConversionTarget& t : targets) {
     list.push_back(Json{{"id", t.id}, {"format", t.format}, {"precision", t.precision}, {"form", t.form}, {"batches", batches}});
   }
   Json files = {{"calibration", sample_json(samples.calibration)}, {"golden", sample_json(samples.golden)}, {"evaluation", sample_json(samples.evaluation)}};
-  Json command = {{"cmd", "convert"}, {"targets", list}, {"samples", files}, {"native_paths", native_paths}};
+  Json command = {{"cmd", "convert"}, {"targets", list}, {"samples", files}, {"native_paths", options.native_paths}};
+  if (options.reference_calibration) command["reference_calibration"] = true;
   return process_.write_line(command.dump());
 }
 
@@ -128,7 +156,8 @@ Result<ConvertEvent> Toolchain::next(double timeout_s) {
     e.kind = ConvertEvent::Kind::kReference;
     VERGE_ASSIGN(e.golden, string_map(r, "golden"));
     VERGE_ASSIGN(e.evaluation, string_map(r, "evaluation"));
-    for (const auto* files : {&e.golden, &e.evaluation}) {
+    VERGE_ASSIGN(e.calibration, string_map(r, "calibration"));
+    for (const auto* files : {&e.golden, &e.evaluation, &e.calibration}) {
       for (const auto& [name, path] : *files) VERGE_RETURN_IF_ERROR(inside(path, "the reference's " + name));
     }
   } else if (event == "native_path") {

@@ -37,6 +37,12 @@ struct SampleFiles {
   std::map<std::string, std::string> calibration, golden, evaluation;  // network input -> npy; empty: none
 };
 
+// A stage that a network was cut into: a SavedModel of its own.
+struct CutStage {
+  std::string dir;
+  Signature network;
+};
+
 struct ArtifactFile {
   std::string dir;
   std::string entry;
@@ -46,8 +52,8 @@ struct ArtifactFile {
 struct ConvertEvent {
   enum class Kind { kReference, kNativePath, kProgress, kArtifact, kDone };
   Kind kind = Kind::kDone;
-  // kReference: network output -> npy
-  std::map<std::string, std::string> golden, evaluation;
+  // kReference: network output -> npy; of the calibration samples where they were asked for
+  std::map<std::string, std::string> golden, evaluation, calibration;
   NativePath native_path;
   std::string target;  // kProgress, kArtifact
   std::string step;    // kProgress
@@ -63,10 +69,17 @@ class Toolchain {
  public:
   static Result<Toolchain> start(const ToolchainOptions& options);
 
-  // kFailedPrecondition with the tool chain's sentence when the source is refused.
-  Result<Inspected> inspect(const std::string& source, const std::string& kind, const std::string& signature, double timeout_s);
+  // kFailedPrecondition with the tool chain's sentence when the source is refused. What convert makes of it goes to `work`, the tool chain's own folder
+  // or one below.
+  Result<Inspected> inspect(const std::string& source, const std::string& kind, const std::string& signature, const std::string& work, double timeout_s);
+  // Cuts a network at its outputs `exits`, into as many stages; refusals as above.
+  Result<std::vector<CutStage>> cut(const std::string& source, const std::string& kind, const std::string& signature, const std::vector<std::string>& exits, double timeout_s);
 
-  Status begin_convert(const std::vector<ConversionTarget>& targets, const std::vector<int64_t>& batches, const SampleFiles& samples, bool native_paths);
+  struct ConvertOptions {
+    bool native_paths = false;
+    bool reference_calibration = false;  // the reference answers the calibration samples, too
+  };
+  Status begin_convert(const std::vector<ConversionTarget>& targets, const std::vector<int64_t>& batches, const SampleFiles& samples, const ConvertOptions& options);
   // kDeadlineExceeded, kCancelled, and kUnavailable with how the child ended.
   Result<ConvertEvent> next(double timeout_s);
 

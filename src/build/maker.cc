@@ -6,6 +6,7 @@
 #include "build/golden.h"
 #include "build/measure.h"
 #include "build/profile.h"
+#include "core/stages.h"
 #include "engine/worker.h"
 #include "os/files.h"
 #include "os/process.h"
@@ -14,6 +15,7 @@ namespace verge::build {
 namespace {
 
 constexpr double kInspectLimitS = 300;
+constexpr int64_t kConversionSamples = 500;  // of a multi-exit model's calibration data that converters are given
 
 // A file exported for single samples has 1 where the batch axis is: that dimension is the batch, and the file is bound to it. (The tool
 // chain does the same for the sources that it inspects.)
@@ -51,10 +53,19 @@ Maker::Maker(const MakeContext& context, const Staging& staging)
   package_.dir = package_dir_;
 }
 
+// Leaves it with what is to be converted inspected.
 Status Maker::start_toolchain() {
-  VERGE_ASSIGN(Toolchain toolchain, Toolchain::start(c_.toolchain));
-  toolchain_ = std::make_unique<Toolchain>(std::move(toolchain));
-  VERGE_ASSIGN(inspected_, toolchain_->inspect(c_.source.path, c_.source.kind, c_.recipe.signature, kInspectLimitS));
+  if (!toolchain_) {
+    VERGE_ASSIGN(Toolchain toolchain, Toolchain::start(c_.toolchain));
+    toolchain_ = std::make_unique<Toolchain>(std::move(toolchain));
+    open_ = kNothing;
+  }
+  if (network_ != kWhole) return open_stage(network_);
+  if (open_ == kWhole) return {};
+  // Of a multi-exit model the outputs stay those of the stages.
+  VERGE_ASSIGN(Inspected found, toolchain_->inspect(c_.source.path, c_.source.kind, c_.recipe.signature, c_.toolchain.work, kInspectLimitS));
+  if (stages_.empty()) inspected_ = std::move(found);
+  open_ = kWhole;
   return {};
 }
 
@@ -63,9 +74,12 @@ Status Maker::inspect() {
   VERGE_RETURN_IF_ERROR(os::make_dirs(os::join(work_, "toolchain")));
   c_.progress.live("inspecting " + os::base_name(c_.source.path));
   if (!c_.toolchain.argv.empty()) {
-    VERGE_RETURN_IF_ERROR(start_toolchain());
+    if (c_.stage_sources.empty()) VERGE_RETURN_IF_ERROR(start_toolchain());
+    if (chain()) VERGE_RETURN_IF_ERROR(c_.stage_sources.empty() ? cut_into_stages() : take_stages());
     for (const std::string& note : inspected_.notes) c_.progress.line(note);
     fixed_batch_ = inspected_.fixed_batch;
+  } else if (chain()) {
+    return unavailable("the conversion tool chain is not installed, and a model with exits needs it: make toolchain");
   } else {
     VERGE_RETURN_IF_ERROR(inspect_with_engine());
   }
@@ -75,6 +89,7 @@ Status Maker::inspect() {
   Manifest& m = package_.manifest;
   m.name = c_.key.name;
   m.description = c_.recipe.description;
+  m.family = c_.recipe.family;
   m.source_kind = c_.source.kind;
   m.source_name = os::base_name(c_.source.path);
   m.source_sha256 = c_.source.sha256;
@@ -87,12 +102,13 @@ Status Maker::inspect() {
   m.metric = c_.recipe.metric;
   m.limits.max_abs_diff = c_.recipe.max_abs_diff.value_or(-1);
   m.limits.max_accuracy_loss = c_.recipe.max_accuracy_loss.value_or(-1);
+  if (chain()) VERGE_RETURN_IF_ERROR(check_stages(m.stages, m.network));
   if (!m.metric.output.empty() && !m.network.output(m.metric.output)) {
     return c_.recipe.error("metric.output", "the network has no output '" + m.metric.output + "'");
   }
 
   TargetFacts facts;
-  facts.source_kind = c_.source.kind;
+  facts.source_kind = chain() ? "saved_model" : c_.source.kind;  // what stages are
   facts.source_precision = inspected_.precision;
   facts.has_loop = inspected_.has_loop;
   facts.calibration = c_.recipe.calibration.has_value();
@@ -110,7 +126,7 @@ Status Maker::inspect() {
     v.options = t.options;
     v.conversion = Conversion::kLeftOut;
     v.reason = t.left_out;
-    if (t.from_source && t.conversion.format == "saved_model") v.signature = inspected_.signature_name;
+    if (t.from_source && t.conversion.format == "saved_model") v.signature = chain() ? stages_[0].signature : inspected_.signature_name;
     if (!t.from_source) v.build_key = conversion_key(c_.key, t.conversion, inspected_.signature_name, c_.recipe.targets.batches);
     m.variants.push_back(std::move(v));
     VariantProfile p;
@@ -195,6 +211,11 @@ Status Maker::prepare_samples() {
       golden_ = choose_golden(samples);
       golden_source_ = "calibration data";
     }
+    if (chain()) {
+      calibration_labels_ = class_labels(calibration->labels);
+      // Converters need fewer samples than thresholds do.
+      VERGE_ASSIGN(made_.calibration, write_samples(head(samples, kConversionSamples), dir, "conversion"));
+    }
   }
   if (evaluation) {
     VERGE_RETURN_IF_ERROR(settle_metric(*evaluation));
@@ -244,6 +265,8 @@ void Maker::verify(size_t target) {
     std::lock_guard lock(mutex_);
     view.dir = package_dir_;
     view.manifest.variants = {variant(target)};
+    view.manifest.network = package_.manifest.network;
+    view.manifest.stages = package_.manifest.stages;
     view.manifest.artifacts = package_.manifest.artifacts;
   }
   const VariantSpec& v = view.manifest.variants[0];
@@ -261,6 +284,11 @@ void Maker::verify(size_t target) {
     fail(Verdict::kFailed, s.message());
   } else {
     engine::WorkerJob job = verify_job(view, v, reference_.evaluation ? files_.evaluation : files_.golden, outputs, os::join(logs_, id + ".verify.log"));
+    if (chain() && reference_.evaluation && !files_.calibration.empty()) {
+      job.calibration_inputs = files_.calibration;
+      job.calibration_outputs_dir = os::join(outputs, "calibration");
+      (void)os::make_dirs(job.calibration_outputs_dir);  // where it is missing, the worker says so
+    }
     auto result = engine::run_worker(job, nullptr);
     if (!result.ok()) {
       fail(result.status().code() == Code::kCancelled ? Verdict::kNotMeasured : Verdict::kFailed,
@@ -269,7 +297,9 @@ void Maker::verify(size_t target) {
       engine_version = result->engine_version;
       p = std::move(result->profile);
       p.id = id;
-      if (p.verdict != Verdict::kFailed) {
+      if (p.verdict != Verdict::kFailed && chain()) {
+        if (Status judged = judge_chain(target, *result, p); !judged.ok()) fail(Verdict::kFailed, judged.message());
+      } else if (p.verdict != Verdict::kFailed) {
         auto answers = read_outputs(*result, v, reference_.network);
         if (answers.ok()) {
           judge(reference_, v.precision, *answers, p);

@@ -35,10 +35,17 @@ Result<std::string> Maker::add_artifact(const std::string& dir, Artifact artifac
 
 void Maker::converted(size_t i, const std::vector<std::string>& artifacts, const std::map<std::string, std::string>& names) {
   VariantSpec& v = variant(i);
+  if (chain()) {
+    v.stages.push_back({artifacts, names});
+    for (const std::string& id : artifacts)
+      if (std::find(v.artifacts.begin(), v.artifacts.end(), id) == v.artifacts.end()) v.artifacts.push_back(id);
+    if (v.stages.size() < stages_.size()) return;
+  } else {
+    v.artifacts = artifacts;
+    v.names = names;
+  }
   v.conversion = Conversion::kOk;
   v.reason.clear();
-  v.artifacts = artifacts;
-  v.names = names;
   {
     std::lock_guard lock(mutex_);
     profile_.variants[i].reason = why_not_here(v, c_.device, c_.catalog);
@@ -50,11 +57,13 @@ void Maker::mark(const std::string& conversion_id, Conversion conversion, const 
   for (size_t i = 0; i < targets_.size(); ++i) {
     if (targets_[i].from_source || targets_[i].conversion.id != conversion_id || !targets_[i].left_out.empty()) continue;
     variant(i).conversion = conversion;
-    variant(i).reason = reason;
+    variant(i).reason = at_stage() + reason;
+    variant(i).stages.clear();
+    if (chain()) variant(i).artifacts.clear();
     variant(i).log = log;
     std::lock_guard lock(mutex_);
     profile_.variants[i].verdict = conversion == Conversion::kFailed ? Verdict::kFailed : Verdict::kNotMeasured;
-    profile_.variants[i].reason = reason;
+    profile_.variants[i].reason = variant(i).reason;
   }
 }
 
@@ -64,20 +73,22 @@ Status Maker::take_source_artifact() {
     if (targets_[i].from_source && targets_[i].left_out.empty()) users.push_back(i);
   }
   if (users.empty()) return {};
+  const Source& source = network_ == kWhole ? c_.source : stages_[network_].source;
   std::string dir = os::join(work_, "source");
   VERGE_RETURN_IF_ERROR(os::make_dirs(dir));
-  for (const ManifestFile& f : c_.source.files) {
+  for (const ManifestFile& f : source.files) {
     std::string target = os::join(dir, f.path);
     VERGE_RETURN_IF_ERROR(os::make_dirs(os::dir_name(target)));
-    VERGE_RETURN_IF_ERROR(os::copy_tree(os::join(c_.source.dir, f.path), target));
+    VERGE_RETURN_IF_ERROR(os::copy_tree(os::join(source.dir, f.path), target));
   }
   Artifact artifact;
-  artifact.format = source_format(c_.source.kind);
-  artifact.entry = c_.source.entry;
+  artifact.format = source_format(source.kind);
+  artifact.entry = source.entry;
   artifact.batch = artifact.format == "tflite" || artifact.format == "onnx" ? fixed_batch_ : 0;
   artifact.converter = "source file";
   VERGE_ASSIGN(std::string id, add_artifact(dir, artifact, false));
-  if (id != c_.source.sha256) return failed_precondition(c_.source.path + ": was changed while it was read");
+  if (id != source.sha256) return failed_precondition(source.path + ": was changed while it was read");
+  if (os::exists(dir)) VERGE_RETURN_IF_ERROR(os::remove_tree(dir));  // an artifact that was there already
   for (size_t i : users) converted(i, {id}, {});
   return {};
 }
@@ -95,26 +106,27 @@ void Maker::take_over_previous(std::vector<ConversionTarget>& wanted) {
     auto same = std::find_if(old.manifest.variants.begin(), old.manifest.variants.end(), [&](const VariantSpec& v) {
       return v.conversion == Conversion::kOk && !v.build_key.empty() && v.build_key == variant(users.at(0)).build_key;
     });
-    std::vector<std::string> ids;
-    if (same != old.manifest.variants.end() && package::verify_variant(old, *same).ok()) {
-      for (const std::string& id : same->artifacts) {
-        const Artifact* artifact = old.manifest.artifact(id);
-        auto added = add_artifact(os::join(os::join(old.dir, "artifacts"), id), *artifact, true);
-        if (!added.ok()) break;
-        ids.push_back(*added);
-      }
+    bool taken = same != old.manifest.variants.end() && same->stages.size() == stages_.size() && package::verify_variant(old, *same).ok();
+    for (size_t k = 0; taken && k < same->artifacts.size(); ++k) {
+      const std::string& id = same->artifacts[k];
+      auto added = add_artifact(os::join(os::join(old.dir, "artifacts"), id), *old.manifest.artifact(id), true);
+      taken = added.ok() && *added == id;
     }
-    if (ids.empty() || ids.size() != same->artifacts.size()) {
+    if (!taken) {
       left.push_back(conversion);
       continue;
     }
     c_.progress.line("unchanged since version " + std::to_string(old.manifest.version) + ": " + conversion.id);
-    for (size_t i : users) converted(i, ids, same->names);
+    for (size_t i : users) {
+      for (const VariantStage& stage : same->stages) converted(i, stage.artifacts, stage.names);
+      if (same->stages.empty()) converted(i, same->artifacts, same->names);
+    }
   }
   wanted = std::move(left);
 }
 
 Status Maker::set_reference(std::map<std::string, Tensor> golden, std::map<std::string, Tensor> evaluation) {
+  if (chain()) return set_exit_references(std::move(golden), std::move(evaluation));
   Manifest& m = package_.manifest;
   for (const TensorSpec& o : m.network.outputs) {
     if (!golden.count(o.name)) return data_loss("the reference did not answer the output '" + o.name + "'");
@@ -139,6 +151,8 @@ Status Maker::set_reference(std::map<std::string, Tensor> golden, std::map<std::
 }
 
 Status Maker::on_reference(const ConvertEvent& event) {
+  answered_ = true;
+  if (network_ != kWhole) return on_stage_reference(event);
   if (have_reference_) return {};  // from a tool chain that was started again
   std::map<std::string, Tensor> golden, evaluation;
   for (const auto& [name, path] : event.golden) {
@@ -174,11 +188,11 @@ Status Maker::reference_from_engine() {
 Status Maker::on_artifact(const ConvertEvent& event) {
   std::string log;
   if (!event.log.empty()) {
-    log = "logs/" + event.target + ".log";
+    log = "logs/" + event.target + (network_ == kWhole ? "" : "." + package_.manifest.stages[network_].exit) + ".log";
     if (!valid_relative_path(log) || !os::copy_tree(event.log, os::join(package_dir_, log)).ok()) log.clear();
   }
   if (event.conversion != Conversion::kOk) {
-    c_.progress.line(std::string(event.conversion == Conversion::kFailed ? "failed " : "left out ") + event.target + ": " + event.reason);
+    c_.progress.line(at_stage() + (event.conversion == Conversion::kFailed ? "failed " : "left out ") + event.target + ": " + event.reason);
     mark(event.target, event.conversion, event.reason, log);
     return {};
   }
@@ -198,7 +212,7 @@ Status Maker::on_artifact(const ConvertEvent& event) {
     }
     ids.push_back(*id);
   }
-  c_.progress.line("converted " + event.target + " in " + short_number(event.seconds) + " s (" + event.converter + ")");
+  c_.progress.line(at_stage() + "converted " + event.target + " in " + short_number(event.seconds) + " s (" + event.converter + ")");
   for (size_t i = 0; i < targets_.size(); ++i) {
     if (targets_[i].from_source || targets_[i].conversion.id != event.target || !targets_[i].left_out.empty()) continue;
     variant(i).log = log;
@@ -220,7 +234,7 @@ Status Maker::read_events(std::vector<ConversionTarget>& remaining, std::string&
       case ConvertEvent::Kind::kProgress:
         current = e.target;
         if (!e.target.empty()) begin_verifying();
-        c_.progress.live(e.target.empty() ? e.step : "converting " + e.target + ": " + e.step);
+        c_.progress.live(at_stage() + (e.target.empty() ? e.step : "converting " + e.target + ": " + e.step));
         break;
       case ConvertEvent::Kind::kArtifact: {
         auto it = std::find_if(remaining.begin(), remaining.end(), [&](const ConversionTarget& t) { return t.id == e.target; });
@@ -239,21 +253,27 @@ Status Maker::read_events(std::vector<ConversionTarget>& remaining, std::string&
 Status Maker::convert(std::vector<ConversionTarget> remaining) {
   std::vector<int64_t> batches = c_.recipe.targets.batches;
   if (batches.empty()) batches = {1, 8};
+  answered_ = false;
+  // Of the whole of a multi-exit model only the answers are wanted; its stages take what the earlier ones have made.
+  SampleFiles samples = files_;
+  if (chain() && network_ == kWhole) samples.calibration.clear();
+  if (network_ != kWhole) samples = stage_samples();
+  const bool more = network_ != kWhole && network_ + 1 < stages_.size();
   for (bool first = true; first || !remaining.empty(); first = false) {
     std::string current;
-    Status s = toolchain_ ? Status() : start_toolchain();
-    if (s.ok()) s = toolchain_->begin_convert(remaining, batches, files_, first);
+    Status s = start_toolchain();
+    if (s.ok()) s = toolchain_->begin_convert(remaining, batches, samples, {first && network_ == kWhole, more && !samples.calibration.empty()});
     if (s.ok()) s = read_events(remaining, current);
     if (s.ok()) {
       for (const ConversionTarget& t : remaining) mark(t.id, Conversion::kFailed, "the tool chain gave no answer", "");
       break;
     }
-    toolchain_->kill();
+    if (toolchain_) toolchain_->kill();
     toolchain_.reset();
     if (s.code() != Code::kUnavailable && s.code() != Code::kDeadlineExceeded) return s;
     cut_short_ = true;
     std::string reason = s.code() == Code::kDeadlineExceeded ? "the tool chain was silent for " + short_number(kStepLimitS) + " s and was stopped" : s.message();
-    if (!have_reference_) return internal_error(reason + " before it had answered for the source");
+    if (!answered_) return internal_error(reason + " before it had answered for the source");
     c_.progress.warning(reason);
     auto culprit = std::find_if(remaining.begin(), remaining.end(), [&](const ConversionTarget& t) { return t.id == current; });
     if (culprit == remaining.end()) {
@@ -263,8 +283,6 @@ Status Maker::convert(std::vector<ConversionTarget> remaining) {
     mark(culprit->id, Conversion::kFailed, reason, "logs/toolchain.log");
     remaining.erase(culprit);
   }
-  if (toolchain_) toolchain_->finish(10);
-  toolchain_.reset();
   return {};
 }
 
@@ -272,14 +290,17 @@ Status Maker::make_variants() {
   pool_ = std::make_unique<TaskPool>(c_.options.jobs);
   std::vector<ConversionTarget> wanted = conversions(targets_);
   auto make = [&]() -> Status {
-    VERGE_RETURN_IF_ERROR(take_source_artifact());
+    if (!chain()) VERGE_RETURN_IF_ERROR(take_source_artifact());
     if (c_.toolchain.argv.empty()) return reference_from_engine();
     take_over_previous(wanted);
-    return convert(wanted);
+    return chain() ? make_stages(wanted) : convert(wanted);
   };
   Status s = make();
+  if (toolchain_) toolchain_->finish(10);
+  toolchain_.reset();
   if (s.ok()) begin_verifying();
   pool_->finish();
+  if (chain()) drop_unused_artifacts();
   if (!s.ok()) {
     for (size_t i = 0; i < targets_.size(); ++i) {
       if (variant(i).conversion == Conversion::kLeftOut && variant(i).reason.empty()) {

@@ -4,6 +4,7 @@
 
 #include "core/npy.h"
 #include "core/version.h"
+#include "data/metric.h"
 #include "os/files.h"
 #include "os/process.h"
 
@@ -19,8 +20,15 @@ engine::WorkerJob job_of(const package::Package& package, const VariantSpec& var
   engine::WorkerJob job;
   job.variant_id = variant.id;
   job.engine = variant.engine;
-  job.load = package::load_spec(package, variant);
+  if (variant.stages.empty()) job.load = package::load_spec(package, variant);
   job.names = variant.names;
+  for (size_t k = 0; k < variant.stages.size(); ++k) {
+    const StageSpec& stage = package.manifest.stages.at(k);
+    engine::StageJob s{package::load_spec(package, variant, k), variant.stages[k].names, {}, {}, stage.output};
+    for (const TensorSpec& t : stage.network.inputs) s.inputs.push_back(t.name);
+    for (const TensorSpec& t : stage.network.outputs) s.outputs.push_back(t.name);
+    job.stages.push_back(std::move(s));
+  }
   job.log_path = log_path;
   return job;
 }
@@ -99,6 +107,45 @@ void take_measurements(VariantProfile& into, const VariantProfile& m) {
   into.energy_mj = m.energy_mj;
   into.energy_source = m.energy_source;
   into.latency = m.latency;
+  into.stages = m.stages;
+}
+
+Signature exits_signature(const Manifest& m) {
+  Signature s{m.network.inputs, {}};
+  for (const StageSpec& stage : m.stages)
+    if (const TensorSpec* output = stage.network.output(stage.output)) s.outputs.push_back(*output);
+  return s;
+}
+
+std::vector<std::string> exit_names(const Manifest& m) {
+  std::vector<std::string> names;
+  for (const StageSpec& stage : m.stages) names.push_back(stage.exit);
+  return names;
+}
+
+Result<std::vector<Reference>> exit_references(const Manifest& m, const Reference& whole, const std::map<std::string, Tensor>& outputs) {
+  const Signature exits = exits_signature(m);
+  std::vector<Reference> out;
+  for (const TensorSpec& exit : exits.outputs) {
+    const auto answer = outputs.find(exit.name);
+    if (answer == outputs.end()) return data_loss("there are no reference answers of the exit's output '" + exit.name + "'");
+    Reference r = whole;
+    r.network = {m.network.inputs, {exit}};
+    r.outputs = {{exit.name, answer->second}};
+    r.metric.output.clear();
+    const Tensor& last = outputs.at(m.stages.back().output);
+    if (r.evaluation && r.metric.kind == MetricKind::kAgreement && last.shape.rank() == 2 && last.shape[1] > 1) {
+      VERGE_ASSIGN(std::vector<int64_t> classes, data::top1_classes(last.view()));
+      r.metric.kind = MetricKind::kTop1;
+      r.labels = Tensor(DType::kInt64, Shape{static_cast<int64_t>(classes.size())});
+      std::copy(classes.begin(), classes.end(), r.labels.as<int64_t>());
+    }
+    if (r.evaluation) {
+      VERGE_ASSIGN(r.accuracy, accuracy_of(r, r.outputs));
+    }
+    out.push_back(std::move(r));
+  }
+  return out;
 }
 
 NpyFiles golden_inputs(const package::Package& package) { return in_golden(package, package.manifest.golden.inputs); }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "build/verify.h"
 #include "core/manifest.h"
 #include "core/profile.h"
 #include "core/status.h"
@@ -16,7 +17,7 @@ namespace verge::build {
 
 using NpyFiles = std::map<std::string, std::string>;  // network tensor -> npy
 
-// Runs the variant on `inputs` and leaves its answers under `outputs_dir`. With `golden`, these are compared by the worker, too.
+// Runs the variant on `inputs` and leaves its answers under `outputs_dir`; of a multi-exit model those of every exit. With `golden`, these are compared by the worker, too.
 engine::WorkerJob verify_job(const package::Package& package, const VariantSpec& variant, const NpyFiles& inputs, const std::string& outputs_dir,
                              const std::string& log_path);
 
@@ -29,6 +30,13 @@ Result<std::map<std::string, Tensor>> read_outputs(const engine::WorkerResult& r
 
 // Takes over what profile_job() measures; verdict and accuracy stay.
 void take_measurements(VariantProfile& into, const VariantProfile& measured);
+
+// The exits of a multi-exit model as the outputs of a network of its inputs.
+Signature exits_signature(const Manifest& manifest);
+std::vector<std::string> exit_names(const Manifest& manifest);
+// One reference an exit, each with that exit's part of `outputs`. Agreement becomes top-1 by what the last exit answers: an exit that agrees with
+// itself says nothing.
+Result<std::vector<Reference>> exit_references(const Manifest& manifest, const Reference& whole, const std::map<std::string, Tensor>& outputs);
 
 // The golden samples of a package as absolute paths.
 NpyFiles golden_inputs(const package::Package& package);

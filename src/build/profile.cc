@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "build/build.h"
+#include "build/exits.h"
 #include "build/measure.h"
 #include "build/recipe.h"
 #include "build/verify.h"
@@ -21,7 +22,8 @@ int exit_code_of(const Status& s) {
   }
 }
 
-Result<Reference> golden_reference(const package::Package& package) {
+// One; of a multi-exit model one an exit.
+Result<std::vector<Reference>> golden_references(const package::Package& package) {
   Reference r;
   r.network = package.manifest.network;
   r.real_samples = package.manifest.golden.source != "seeded noise";
@@ -30,11 +32,13 @@ Result<Reference> golden_reference(const package::Package& package) {
   for (const auto& [name, path] : golden_outputs(package)) {
     VERGE_ASSIGN(r.outputs[name], read_npy(path));
   }
-  return r;
+  if (package.manifest.stages.empty()) return std::vector<Reference>{std::move(r)};
+  const std::map<std::string, Tensor> outputs = std::move(r.outputs);
+  return exit_references(package.manifest, r, outputs);
 }
 
 // One variant against the golden samples, in a worker of its own.
-Result<VariantProfile> verify_golden_samples(const package::Package& package, const VariantSpec& variant, const Reference& reference,
+Result<VariantProfile> verify_golden_samples(const package::Package& package, const VariantSpec& variant, const std::vector<Reference>& references,
                                              const std::string& scratch, const std::string& log_dir, std::string& engine_version, Progress& progress) {
   std::string outputs = os::join(scratch, "outputs-" + variant.id);
   VERGE_RETURN_IF_ERROR(os::make_dirs(outputs));
@@ -44,13 +48,17 @@ Result<VariantProfile> verify_golden_samples(const package::Package& package, co
   VariantProfile p = std::move(result.profile);
   p.id = variant.id;
   if (p.verdict == Verdict::kFailed) return p;
-  auto answers = read_outputs(result, variant, package.manifest.network);
+  const bool exits = !variant.stages.empty();
+  auto answers = read_outputs(result, variant, exits ? exits_signature(package.manifest) : package.manifest.network);
   if (!answers.ok()) {
     p.verdict = Verdict::kFailed;
     p.reason = answers.status().message();
     return p;
   }
-  judge(reference, variant.precision, *answers, p);
+  if (exits)
+    judge_exits(references, exit_names(package.manifest), variant.precision, *answers, p);
+  else
+    judge(references[0], variant.precision, *answers, p);
   (void)os::remove_tree(outputs);
   return p;
 }
@@ -61,7 +69,7 @@ Status profile_package(const ProfileOptions& options, const package::Package& pa
            std::any_of(options.variants.begin(), options.variants.end(), [&](const std::string& p) { return matches_pattern(p, id); });
   };
   VERGE_RETURN_IF_ERROR(package::verify_golden(package));
-  VERGE_ASSIGN(Reference reference, golden_reference(package));
+  VERGE_ASSIGN(std::vector<Reference> references, golden_references(package));
   VERGE_ASSIGN(std::shared_ptr<engine::Catalog> catalog, engine::Catalog::scan(os::install().plugin_dir));
   const Profile* before = package.profile_for(profile.device.fingerprint);
   for (const VariantSpec& v : package.manifest.variants) {
@@ -84,12 +92,15 @@ Status profile_package(const ProfileOptions& options, const package::Package& pa
       p.reason = s.message();
     } else {
       std::string version;
-      VERGE_ASSIGN(p, verify_golden_samples(package, v, reference, scratch, scratch, version, progress));
+      VERGE_ASSIGN(p, verify_golden_samples(package, v, references, scratch, scratch, version, progress));
       if (!version.empty()) profile.engine_versions[v.engine] = version;
       // The evaluation data are not in the package: what was found with them on this very device still holds.
       if (known && known->accuracy >= 0) {
         p.accuracy = known->accuracy;
         p.accuracy_samples = known->accuracy_samples;
+        for (size_t k = 0; k < p.exits.size() && k < known->exits.size(); ++k) p.exits[k].accuracy = known->exits[k].accuracy;
+        p.confidence = known->confidence;
+        p.entropy = known->entropy;
         if (known->verdict == Verdict::kRejected && p.verdict == Verdict::kOk) {
           p.verdict = known->verdict;
           p.reason = known->reason;
@@ -150,6 +161,9 @@ Status measure_variants(const package::Package& package, const std::function<boo
     if (!result.ok()) return result.status();
     if (!result->engine_version.empty()) profile.engine_versions[v->engine] = result->engine_version;
     take_measurements(p, result->profile);
+    const std::vector<double> costs = exit_costs(p);
+    cost_again(p.confidence, costs);
+    cost_again(p.entropy, costs);
     if (result->profile.verdict == Verdict::kFailed) {
       p.verdict = Verdict::kFailed;
       p.reason = "while it was measured: " + result->profile.reason;

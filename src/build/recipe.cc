@@ -358,6 +358,36 @@ Result<data::DatasetSpec> dataset_of(const YamlNode& node, const std::string& pa
   return spec;
 }
 
+constexpr size_t kMostExits = 64;
+
+// Either outputs of the recipe's model, or a model each.
+Status exits_of(const YamlNode& root, const std::string& dir, const Checker& checker, Recipe& r) {
+  const YamlNode* exits = root.find("exits");
+  const YamlNode* model = root.find("model");
+  if (!exits) return model ? Status() : checker.fail(root, "model", "required: " + std::string(recipe_object().find("model")->doc));
+  if (exits->items.size() < 2 || exits->items.size() > kMostExits)
+    return checker.fail(*exits, "exits", "expected 2 to " + std::to_string(kMostExits) + " exits, the last of which is the whole network's answer");
+  const bool own = exits->items[0].find("model") != nullptr;
+  for (size_t i = 0; i < exits->items.size(); ++i) {
+    const YamlNode& n = exits->items[i];
+    const std::string path = path_of("exits", i);
+    RecipeExit exit{text_of(n, "name"), text_of(n, "output"), resolved(dir, text_of(n, "model"))};
+    if (!valid_name(exit.name)) return checker.fail(*n.find("name"), path + ".name", "'" + shortened(exit.name) + "' is not a name: 1 to 128 of A-Z a-z 0-9 . _ -, a letter or digit first");
+    for (const RecipeExit& other : r.exits) {
+      if (other.name == exit.name) return checker.fail(*n.find("name"), path + ".name", "'" + shortened(exit.name) + "' is given twice");
+      if (!own && other.output == exit.output) return checker.fail(n, path + ".output", "'" + shortened(exit.output) + "' is given twice");
+    }
+    if (own != !exit.model.empty()) return checker.fail(n, path + ".model", own ? "required: either every exit has a model of its own or none" : "either every exit has a model of its own or none, and the first has not");
+    if (!own && exit.output.empty()) return checker.fail(n, path + ".output", "required: the network's output that answers at this exit");
+    r.exits.push_back(std::move(exit));
+  }
+  if (own && model) return checker.fail(*model, "model", "every exit has a model of its own, so there is no other");
+  if (!own && !model) return checker.fail(root, "model", "required: the network whose outputs the exits name");
+  if (root.find("sequence")) return checker.fail(*exits, "exits", "a model with a sequence has no exits");
+  if (own) r.model = r.exits.back().model;
+  return {};
+}
+
 template <typename T>
 Status unique_names(const YamlNode& root, std::string_view field, const std::vector<T>& list, const Checker& checker) {
   for (size_t i = 0; i < list.size(); ++i) {
@@ -425,7 +455,12 @@ Result<Recipe> parse_recipe(std::string_view text, const std::string& file, cons
   }
   r.version = integer_of(root, "version", 0);
   r.description = text_of(root, "description");
+  r.family = text_of(root, "family");
+  if (!r.family.empty() && !valid_name(r.family)) {
+    return checker.fail(*root.find("family"), "family", "'" + shortened(r.family) + "' is not a name: 1 to 128 of A-Z a-z 0-9 . _ -, a letter or digit first");
+  }
   r.model = resolved(dir, text_of(root, "model"));
+  VERGE_RETURN_IF_ERROR(exits_of(root, dir, checker, r));
   r.kind = text_of(root, "kind");
   r.signature = text_of(root, "signature");
   r.labels = resolved(dir, text_of(root, "labels"));
@@ -532,6 +567,11 @@ Json normalised_recipe(const Recipe& r) {
     j["outputs"].push_back(Json{{"name", out.name}, {"from", out.from}, {"steps", steps_json(out.steps)}});
   }
   if (r.sequence.given()) j["sequence"] = sequence_json(r.sequence);
+  if (!r.family.empty()) j["family"] = r.family;
+  if (!r.exits.empty()) {
+    j["exits"] = Json::array();
+    for (const RecipeExit& e : r.exits) j["exits"].push_back(Json{{"name", e.name}, {"output", e.output}});
+  }
   j["metric"] = Json{{"kind", metric_name(r.metric.kind)}, {"k", r.metric.k}, {"output", r.metric.output}};
   j["max_accuracy_loss"] = optional_json(r.max_accuracy_loss);
   j["max_abs_diff"] = optional_json(r.max_abs_diff);

@@ -9,6 +9,10 @@
 //       shape: [32, 32, 3]         # of one sample, without the batch axis
 //       feeds: input_1             # the network's input; default: the same name, or the only one
 //       steps: [{cast: {dtype: FP32}}]
+//   family: cifar10                # models offered together; default: none
+//   exits:                         # a network that can answer early
+//     - {name: early, output: probabilities_1}
+//     - {name: late, output: probabilities_2}
 //   outputs:
 //     - name: class
 //       from: Identity
@@ -51,6 +55,13 @@ struct RecipeOutput {
   std::vector<StepSpec> steps;
 };
 
+// Where a network can answer early.
+struct RecipeExit {
+  std::string name;
+  std::string output;  // of the network, or of `model`; empty: its only one
+  std::string model;   // absolute path of the stage that ends here; empty: the recipe's model is cut
+};
+
 // Which variants to make. Patterns are variant ids with '*' for any text; an empty include means all.
 struct TargetChoice {
   std::vector<std::string> include;
@@ -65,11 +76,13 @@ struct Recipe {
   std::string name;
   int64_t version = 0;  // 0: the next free one
   std::string description;
-  std::string model;      // absolute path
+  std::string family;
+  std::string model;      // absolute path; of a recipe whose exits have models of their own: the last one's
   std::string kind;       // source kind; empty: from the file
   std::string signature;  // SavedModel signature; empty: the default one
   std::vector<RecipeInput> inputs;
   std::vector<RecipeOutput> outputs;
+  std::vector<RecipeExit> exits;
   SequenceSpec sequence;
   std::string labels;  // absolute path; empty: none
   std::optional<data::DatasetSpec> calibration;
@@ -80,6 +93,8 @@ struct Recipe {
   TargetChoice targets;
 
   std::map<std::string, int> lines;  // field path -> line of `file`
+
+  bool stage_models() const { return !exits.empty() && !exits[0].model.empty(); }  // one network a stage, rather than one that is cut
 
   // An error about a field, found after parsing: "FILE:LINE: path: message".
   Status error(std::string_view path, std::string_view message) const;

@@ -87,15 +87,26 @@ constexpr FieldDoc kTargetFields[] = {
 };
 constexpr ObjectDoc kTargets{"targets", kTargetFields};
 
+constexpr FieldDoc kExitFields[] = {
+    {"name", FieldType::kString, true, "name that clients and policies use, [A-Za-z0-9._-]"},
+    {"output", FieldType::kString, false, "the network's output that answers at this exit; of a stage of its own: default its only one"},
+    {"model", FieldType::kString, false,
+     "the stage that ends with this exit, a SavedModel of its own, relative to this file; in place of the recipe's model, and then for every exit"},
+};
+constexpr ObjectDoc kExit{"exit", kExitFields};
+
 constexpr FieldDoc kRecipeFields[] = {
     {"name", FieldType::kString, false, "the model's name, [A-Za-z0-9._-]; default: from the model's file name"},
     {"version", FieldType::kInteger, false, "version to publish; default: the next one", "", nullptr, 1, 1e9},
     {"description", FieldType::kString, false, "free text"},
-    {"model", FieldType::kString, true, "the trained network: SavedModel folder, .keras, .h5, .onnx, .tflite or OpenVINO .xml, relative to this file"},
+    {"family", FieldType::kString, false, "models that take and give the same and carry the same family are offered together under this name"},
+    {"model", FieldType::kString, false,
+     "the trained network: SavedModel folder, .keras, .h5, .onnx, .tflite or OpenVINO .xml, relative to this file. Required unless each exit has its own"},
     {"kind", FieldType::kString, false, "default: from the file", "saved_model|keras|h5|onnx|tflite|openvino-ir"},
     {"signature", FieldType::kString, false, "SavedModel signature; default: serving_default, or the only one"},
     {"inputs", FieldType::kObjects, false, "the served inputs; default: the network's own", "", &kInput},
     {"outputs", FieldType::kObjects, false, "the served outputs; default: the network's own", "", &kOutput},
+    {"exits", FieldType::kObjects, false, "a network that can answer early: where, in the order of their cost; TensorFlow networks only", "", &kExit},
     {"sequence", FieldType::kObject, false, "a stateful model: requests belong to sequences", "", &kSequence},
     {"labels", FieldType::kString, false, "text file of class names, one a line"},
     {"data", FieldType::kObject, false, "data sets", "", &kData},

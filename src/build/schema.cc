@@ -122,6 +122,7 @@ std::string recipe_schema_json() {
   j["description"] = "What a model is: its network, what clients send and see, its data, metric and limits.";
   Json root = object_schema(recipe_object());
   for (auto& [key, value] : root.items()) j[key] = value;
+  j["anyOf"] = Json::array({Json{{"required", Json::array({"model"})}}, Json{{"required", Json::array({"exits"})}}});
   j["$defs"] = {{"dtype", dtype_schema()}, {"step", step_schema()}};
   return print_json(j);
 }

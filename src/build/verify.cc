@@ -176,4 +176,24 @@ void judge(const Reference& r, const std::string& precision, const std::map<std:
   }
 }
 
+void judge_exits(const std::vector<Reference>& references, const std::vector<std::string>& exits, const std::string& precision,
+                 const std::map<std::string, Tensor>& outputs, VariantProfile& p) {
+  p.exits.clear();
+  if (p.verdict == Verdict::kFailed) return;
+  p.verdict = Verdict::kOk;
+  p.reason.clear();
+  for (size_t k = 0; k < references.size(); ++k) {
+    VariantProfile one;
+    judge(references[k], precision, outputs, one);
+    p.exits.push_back({one.accuracy, one.max_abs_diff});
+    p.accuracy = one.accuracy;
+    p.accuracy_samples = one.accuracy_samples;
+    p.compared_samples = std::max(p.compared_samples, one.compared_samples);
+    p.max_abs_diff = std::max(p.max_abs_diff, one.max_abs_diff);
+    if (one.verdict == Verdict::kOk || p.verdict != Verdict::kOk) continue;
+    p.verdict = one.verdict;
+    p.reason = "exit '" + exits[k] + "': " + one.reason;
+  }
+}
+
 }  // namespace verge::build

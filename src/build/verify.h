@@ -48,6 +48,11 @@ Result<double> accuracy_of(const Reference& reference, const std::map<std::strin
 // Fills in verdict, reason, accuracy, max_abs_diff and counts. `precision` is what the variant was asked for.
 void judge(const Reference& reference, const std::string& precision, const std::map<std::string, Tensor>& outputs, VariantProfile& profile);
 
+// The same for a chain of exits, each against the reference's same exit: the first that is broken decides. `exits`: their names, as many as references;
+// accuracy is that of the last exit.
+void judge_exits(const std::vector<Reference>& references, const std::vector<std::string>& exits, const std::string& precision,
+                 const std::map<std::string, Tensor>& outputs, VariantProfile& profile);
+
 // "0.0123", four significant digits.
 std::string short_number(double value);
 

@@ -52,12 +52,12 @@ TEST_F(Convert, ReadsAllEvents) {
 {"event":"artifact","target":"b","status":"left out","reason":"no calibration\ndata"}
 {"event":"done"})"});
   ASSERT_TRUE(t.ok());
-  auto i = t->inspect("/m", "onnx", "", 10);
+  auto i = t->inspect("/m", "onnx", "", work_, 10);
   ASSERT_TRUE(i.ok()) << i.status().message();
   EXPECT_TRUE(i->has_loop);
   EXPECT_EQ(i->fixed_batch, 1);
   EXPECT_EQ(i->signature.inputs[0].shape, (Shape{-1, 2}));
-  ASSERT_TRUE(t->begin_convert({}, {1}, {}, true).ok());
+  ASSERT_TRUE(t->begin_convert({}, {1}, {}, {true, true}).ok());
   auto next = [&] {
     auto e = t->next(10);
     EXPECT_TRUE(e.ok()) << e.status().message();
@@ -75,14 +75,34 @@ TEST_F(Convert, ReadsAllEvents) {
 
 TEST_F(Convert, ARefusalIsNotAnError) {
   auto t = play({R"({"event":"refused","reason":"PyFunc is not allowed"})"});
-  auto i = t->inspect("/m", "onnx", "", 10);
+  auto i = t->inspect("/m", "onnx", "", work_, 10);
   EXPECT_EQ(i.status().code(), Code::kFailedPrecondition);
   EXPECT_EQ(i.status().message(), "PyFunc is not allowed");
 }
 
+TEST_F(Convert, ACutNetworkIsItsStages) {
+  const std::string t = R"({"dtype":"FP32","shape":[-1,2],"batch_axis":0,"name":")";
+  auto stage = [&](const std::string& dir, const std::string& in, const std::string& out) {
+    return R"({"dir":")" + dir + R"(","inputs":[)" + t + in + R"("}],"outputs":[)" + t + out + R"("}],"exit":")" + out + R"("})";
+  };
+  auto answer = [](const std::string& stages) { return R"({"event":"stages","stages":[)" + stages + "]}"; };
+  auto cut = [&](const std::string& line) { return play({line})->cut("/m", "saved_model", "", {"a", "b"}, 10); };
+  const std::string first = os::join(work_, "cut/stage1"), second = os::join(work_, "cut/stage2");
+  ASSERT_TRUE(os::make_dirs(first).ok() && os::make_dirs(second).ok());
+  auto stages = cut(answer(stage(first, "x", "a") + "," + stage(second, "a", "b")));
+  ASSERT_TRUE(stages.ok()) << stages.status().message();
+  EXPECT_EQ(stages->at(1).dir, second);
+  EXPECT_EQ(stages->at(1).network.inputs.at(0).name, "a");
+  EXPECT_EQ(stages->at(0).network.outputs.at(0).shape, (Shape{-1, 2}));
+  EXPECT_THAT(cut(answer(stage("/etc", "x", "a") + "," + stage(second, "a", "b"))).status().message(), HasSubstr("outside its work folder"));
+  EXPECT_THAT(cut(answer(stage(first, "x", "a"))).status().message(), HasSubstr("1 stages for 2 exits"));
+  EXPECT_THAT(cut(answer(stage(first, "x", "b") + "," + stage(second, "a", "a"))).status().message(), HasSubstr("another exit"));
+  EXPECT_EQ(cut(R"({"event":"refused","reason":"exit 'b' is computed already"})").status().code(), Code::kFailedPrecondition);
+}
+
 TEST_F(Convert, ADeadChildIsNamedWithItsSignal) {
   auto t = play({kInspected, "%kill -SEGV $$"});
-  ASSERT_TRUE(t->inspect("/m", "onnx", "", 10).ok());
+  ASSERT_TRUE(t->inspect("/m", "onnx", "", work_, 10).ok());
   auto e = t->next(10);
   EXPECT_EQ(e.status().code(), Code::kUnavailable);
   EXPECT_THAT(e.status().message(), HasSubstr("SIGSEGV"));
@@ -90,13 +110,13 @@ TEST_F(Convert, ADeadChildIsNamedWithItsSignal) {
 
 TEST_F(Convert, ASilentChildRunsOutOfTime) {
   auto t = play({"%read -r x; read -r y"});
-  EXPECT_EQ(t->inspect("/m", "onnx", "", 0.2).status().code(), Code::kDeadlineExceeded);
+  EXPECT_EQ(t->inspect("/m", "onnx", "", work_, 0.2).status().code(), Code::kDeadlineExceeded);
 }
 
 TEST_F(Convert, WhatItSaysIsCheckedBeforeItIsBelieved) {
   auto error_of = [&](const std::string& answer) {
     auto t = play({answer});
-    EXPECT_TRUE(t->begin_convert({}, {}, {}, false).ok());
+    EXPECT_TRUE(t->begin_convert({}, {}, {}, {}).ok());
     auto e = t->next(10);
     return e.ok() ? "no error" : e.status().message();
   };

@@ -108,6 +108,37 @@ TEST(Recipe, ErrorsNameFileLineAndField) {
   EXPECT_THAT(error_of("model: m\ntargets: {batches: [0]}"), HasSubstr("targets.batches: must be between 1 and 1024"));
 }
 
+TEST(Recipe, ExitsAreOutputsOfTheModelOrModelsOfTheirOwn) {
+  auto r = parse("model: m\nfamily: widths\nexits:\n  - {name: early, output: a}\n  - {name: late, output: b}\n");
+  ASSERT_TRUE(r.ok()) << r.status().message();
+  EXPECT_EQ(r->family, "widths");
+  ASSERT_EQ(r->exits.size(), 2u);
+  EXPECT_EQ(r->exits[1].output, "b");
+  EXPECT_FALSE(r->stage_models());
+  const Json key = normalised_recipe(*r);
+  EXPECT_EQ(key["exits"].size(), 2u);
+  EXPECT_EQ(key["family"], "widths");
+  EXPECT_FALSE(normalised_recipe(*parse("model: m")).contains("exits"));
+
+  r = parse("exits: [{name: early, model: s1, output: a}, {name: late, model: /abs/s2}]");
+  ASSERT_TRUE(r.ok()) << r.status().message();
+  EXPECT_TRUE(r->stage_models());
+  EXPECT_EQ(r->exits[0].model, "/m/s1");
+  EXPECT_EQ(r->model, "/abs/s2");
+
+  EXPECT_THAT(error_of("model: m\nexits:\n  - {name: a, output: x}\n"), StartsWith("model.yaml:3: exits: expected 2 to 64 exits"));
+  EXPECT_THAT(error_of("model: m\nexits:\n  - {name: a, output: x}\n  - {name: a, output: y}\n"), StartsWith("model.yaml:4: exits[1].name: 'a' is given twice"));
+  EXPECT_THAT(error_of("model: m\nexits:\n  - {name: a, output: x}\n  - {name: b, output: x}\n"), StartsWith("model.yaml:4: exits[1].output: 'x' is given twice"));
+  EXPECT_THAT(error_of("model: m\nexits:\n  - {name: a, output: x}\n  - {name: b}\n"), StartsWith("model.yaml:4: exits[1].output: required"));
+  EXPECT_THAT(error_of("model: m\nexits:\n  - {name: a b, output: x}\n  - {name: b, output: y}\n"), StartsWith("model.yaml:3: exits[0].name: 'a b' is not a name"));
+  EXPECT_THAT(error_of("model: m\nexits:\n  - {name: a, output: x}\n  - {name: b, model: y}\n"), StartsWith("model.yaml:4: exits[1].model: either every exit"));
+  EXPECT_THAT(error_of("model: m\nexits:\n  - {name: a, model: x}\n  - {name: b, model: y}\n"), StartsWith("model.yaml:1: model: every exit has a model of its own"));
+  EXPECT_THAT(error_of("exits:\n  - {name: a, output: x}\n  - {name: b, output: y}\n"), HasSubstr("model: required"));
+  EXPECT_THAT(error_of("model: m\nexits:\n  - {name: a, ouput: x}\n  - {name: b, output: y}\n"), HasSubstr("did you mean 'output'?"));
+  EXPECT_THAT(error_of("model: m\nsequence: {controls: {start: s}}\nexits: [{name: a, output: x}, {name: b, output: y}]\n"), HasSubstr("exits: a model with a sequence has no exits"));
+  EXPECT_THAT(error_of("model: m\nfamily: a/b\n"), StartsWith("model.yaml:2: family: 'a/b' is not a name"));
+}
+
 TEST(Recipe, LaterErrorsFindTheLine) {
   auto r = parse("model: m\ninputs:\n  - name: a\n    feeds: b\n");
   ASSERT_TRUE(r.ok());
@@ -161,7 +192,7 @@ TEST(Schema, DescribesEveryFieldAndOperator) {
   auto schema = parse_json(recipe_schema_json(), "schema");
   ASSERT_TRUE(schema.ok()) << schema.status().message();
   for (const FieldDoc& f : recipe_object().fields) EXPECT_TRUE((*schema)["properties"].contains(std::string(f.name))) << f.name;
-  EXPECT_EQ((*schema)["required"], Json::array({"model"}));
+  EXPECT_EQ((*schema)["anyOf"][0]["required"], Json::array({"model"}));
   EXPECT_EQ((*schema)["properties"]["metric"]["properties"]["kind"]["enum"].size(), 6u);
   EXPECT_GT((*schema)["$defs"]["step"]["oneOf"].size(), 10u);
 }
