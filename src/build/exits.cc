@@ -13,7 +13,10 @@ namespace {
 // Losses, in the metric's unit, at which a point is wanted.
 constexpr double kLosses[] = {0,    0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.025,
                               0.03, 0.04,   0.05,  0.06,  0.075, 0.1,   0.125, 0.15,  0.2,    0.25, 0.3,    0.4,   0.5};
-constexpr int kSweep = 64;
+constexpr int kShares = 192, kPrices = 64;  // steps of the two sweeps
+constexpr double kCertainty = 2;  // standard errors added to a loss: about one point in forty then loses more on other samples
+constexpr size_t kFolds = 5;
+constexpr size_t kLeastSamples = 50;  // below, folds say nothing
 constexpr int kMostRounds = 20;  // of coordinate descent; it settles in a few
 
 // Larger is surer, whatever the measure.
@@ -32,15 +35,15 @@ double never(Sureness by) { return by == Sureness::kConfidence ? kNeverByConfide
 double always(Sureness by) { return by == Sureness::kConfidence ? kAlwaysByConfidence : -kAlwaysByEntropy; }
 
 struct Samples {
-  std::vector<std::vector<double>> sure;  // [exit][sample]
   std::span<const ExitAnswers> answers;
+  std::vector<std::vector<double>> sure;     // [exit][sample]
   std::vector<std::vector<uint32_t>> order;  // of each exit but the last: samples, the surest first
   size_t exits() const { return answers.size(); }
   size_t count() const { return sure[0].size(); }
 };
 
 Samples prepare(std::span<const ExitAnswers> answers, Sureness by) {
-  Samples s{sureness(answers, by), answers, {}};
+  Samples s{answers, sureness(answers, by), {}};
   for (size_t k = 0; k + 1 < s.exits(); ++k) {
     std::vector<uint32_t> order(s.count());
     std::iota(order.begin(), order.end(), 0u);
@@ -50,6 +53,19 @@ Samples prepare(std::span<const ExitAnswers> answers, Sureness by) {
   return s;
 }
 
+// Every kFolds-th sample, or all others.
+std::vector<ExitAnswers> fold_of(std::span<const ExitAnswers> answers, size_t fold, bool inside) {
+  std::vector<ExitAnswers> out(answers.size());
+  for (size_t k = 0; k < answers.size(); ++k)
+    for (size_t i = 0; i < answers[k].right.size(); ++i) {
+      if ((i % kFolds == fold) != inside) continue;
+      out[k].confidence.push_back(answers[k].confidence[i]);
+      out[k].entropy.push_back(answers[k].entropy[i]);
+      out[k].right.push_back(answers[k].right[i]);
+    }
+  return out;
+}
+
 // The first exit from `from` on that lets the sample out; cuts as sureness.
 size_t leaves_at(const Samples& s, const std::vector<double>& cuts, size_t sample, size_t from) {
   for (size_t k = from; k < cuts.size(); ++k)
@@ -57,25 +73,28 @@ size_t leaves_at(const Samples& s, const std::vector<double>& cuts, size_t sampl
   return cuts.size();
 }
 
+// What a candidate does to samples, summed up.
 struct Outcome {
-  double loss = 0;   // of right answers against the last exit, with its standard error
-  double cost = 0;
+  double cost = 0, lost = 0, squares = 0;  // `lost`: right answers of the last exit that are wrong here, less the other way round
+  double count = 0;
+  void add(const Samples& s, const std::vector<double>& costs, const std::vector<double>& cuts);
+  double mean_cost() const { return cost / count; }
+  double mean_loss() const { return lost / count; }
+  // What it will hardly lose more than.
+  double cautious_loss() const { return mean_loss() + kCertainty * std::sqrt(std::max(0.0, squares / count - mean_loss() * mean_loss()) / count); }
 };
 
 // `costs` of the chain are 1 at the last exit.
-Outcome outcome(const Samples& s, const std::vector<double>& costs, const std::vector<double>& cuts) {
-  double sum = 0, squares = 0, cost = 0;
-  const size_t n = s.count(), last = s.exits() - 1;
-  for (size_t i = 0; i < n; ++i) {
+void Outcome::add(const Samples& s, const std::vector<double>& costs, const std::vector<double>& cuts) {
+  const size_t last = s.exits() - 1;
+  for (size_t i = 0; i < s.count(); ++i) {
     const size_t at = leaves_at(s, cuts, i, 0);
     const double d = static_cast<double>(s.answers[last].right[i]) - static_cast<double>(s.answers[at].right[i]);
-    sum += d;
+    lost += d;
     squares += d * d;
     cost += costs[at];
   }
-  const double count = static_cast<double>(n), mean = sum / count;
-  const double error = std::sqrt(std::max(0.0, squares / count - mean * mean) / count);
-  return {mean + error, cost / count};
+  count += static_cast<double>(s.count());
 }
 
 // Between two neighbours, so that rounding elsewhere decides nothing.
@@ -138,6 +157,29 @@ std::vector<double> by_price(const Samples& s, const std::vector<double>& costs,
   return cuts;
 }
 
+// All candidates for these samples; those of others stand at the same places.
+std::vector<std::vector<double>> candidates(const Samples& s, const std::vector<double>& costs, Sureness by) {
+  const size_t last = s.exits() - 1;
+  std::vector<std::vector<double>> all = {std::vector<double>(last, never(by)), std::vector<double>(last, always(by))};
+  for (int i = 0; i <= kShares; ++i) all.push_back(by_shares(s, std::pow(10, -1.5 + 3.0 * i / kShares), by));
+  std::vector<Outcome> shares(all.size());
+  for (size_t c = 0; c < all.size(); ++c) shares[c].add(s, costs, all[c]);
+  // From "time is all" to "one wrong answer is worth a thousand runs"; each begins where the one before ended, and at the best shares.
+  std::vector<double> from(last, always(by));
+  for (int i = 0; i <= kPrices; ++i) {
+    const double price = std::pow(10, -1.0 + 4.0 * i / kPrices);
+    const auto value = [&](const Outcome& o) { return o.mean_cost() + price * o.mean_loss(); };
+    const auto best = std::min_element(shares.begin(), shares.end(), [&](const Outcome& a, const Outcome& b) { return value(a) < value(b); });
+    std::vector<double> one = by_price(s, costs, from, price, by), other = by_price(s, costs, all[static_cast<size_t>(best - shares.begin())], price, by);
+    Outcome of_one, of_other;
+    of_one.add(s, costs, one);
+    of_other.add(s, costs, other);
+    from = value(of_one) <= value(of_other) ? std::move(one) : std::move(other);
+    all.push_back(from);
+  }
+  return all;
+}
+
 std::vector<double> relative(std::span<const double> costs) {
   std::vector<double> out(costs.begin(), costs.end());
   for (double& c : out) c /= costs.back();
@@ -180,36 +222,33 @@ std::vector<ExitPoint> exit_curve(std::span<const ExitAnswers> calibration, std:
   const std::vector<double> share = relative(costs);
   struct Candidate {
     std::vector<double> cuts;
-    Outcome of;
+    double cost = 0, loss = 0;
   };
   std::vector<Candidate> all;
-  auto add = [&](std::vector<double> cuts) {
-    const Outcome of = outcome(s, share, cuts);
-    all.push_back({std::move(cuts), of});
-  };
-  const size_t last = s.exits() - 1;
-  add(std::vector<double>(last, never(by)));
-  add(std::vector<double>(last, always(by)));
-  for (int i = 0; i <= kSweep; ++i) add(by_shares(s, std::pow(10, -1.5 + 3.0 * i / kSweep), by));
-  // From "time is all" to "one more wrong answer in a million is too many"; each begins where the one before ended, and at the shares nearest to it.
-  std::vector<double> from(last, never(by));
-  for (int i = 0; i <= kSweep; ++i) {
-    const double price = std::pow(10, 3.0 - 4.0 * i / kSweep);
-    from = by_price(s, share, from, price, by);
-    add(from);
-    const auto value = [&](const Candidate& c) { return c.of.cost + price * c.of.loss; };
-    const auto best = std::min_element(all.begin(), all.end(), [&](const Candidate& a, const Candidate& b) { return value(a) < value(b); });
-    add(by_price(s, share, best->cuts, price, by));
+  for (std::vector<double>& cuts : candidates(s, share, by)) {
+    Outcome of;
+    of.add(s, share, cuts);
+    all.push_back({std::move(cuts), of.mean_cost(), of.cautious_loss()});
+  }
+  if (s.count() >= kLeastSamples) {
+    std::vector<Outcome> held(all.size());
+    for (size_t fold = 0; fold < kFolds; ++fold) {
+      const std::vector<ExitAnswers> seen = fold_of(calibration, fold, false), unseen = fold_of(calibration, fold, true);
+      const auto found = candidates(prepare(seen, by), share, by);
+      const Samples rest = prepare(unseen, by);
+      for (size_t c = 0; c < all.size(); ++c) held[c].add(rest, share, found[c]);
+    }
+    for (size_t c = 0; c < all.size(); ++c) all[c].loss = held[c].cautious_loss();
   }
   // Cheapest first; of equal cost the one that loses least. What costs more must lose less.
-  std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.of.cost != b.of.cost ? a.of.cost < b.of.cost : a.of.loss < b.of.loss; });
+  std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) { return a.cost != b.cost ? a.cost < b.cost : a.loss < b.loss; });
   std::vector<const Candidate*> front;
   for (const Candidate& c : all)
-    if (front.empty() || c.of.loss < front.back()->of.loss) front.push_back(&c);
+    if (front.empty() || c.loss < front.back()->loss) front.push_back(&c);
   // The cheapest for each wanted loss, and both ends.
   std::vector<const Candidate*> chosen = {front.front(), front.back()};
   for (double loss : kLosses) {
-    const auto it = std::find_if(front.begin(), front.end(), [&](const Candidate* c) { return c->of.loss <= loss; });
+    const auto it = std::find_if(front.begin(), front.end(), [&](const Candidate* c) { return c->loss <= loss; });
     if (it != front.end()) chosen.push_back(*it);
   }
   std::sort(chosen.begin(), chosen.end());
@@ -219,7 +258,7 @@ std::vector<ExitPoint> exit_curve(std::span<const ExitAnswers> calibration, std:
     std::vector<double> thresholds;
     for (double cut : c->cuts) thresholds.push_back(outward(cut, by));
     points.push_back(measure_thresholds(evaluation, costs, by, std::move(thresholds)));
-    points.back().calibration_loss = c->of.loss;
+    points.back().calibration_loss = c->loss;
   }
   std::stable_sort(points.begin(), points.end(), [](const ExitPoint& a, const ExitPoint& b) { return a.cost < b.cost; });
   if (points.size() > kMostPoints) points.resize(kMostPoints);

@@ -3,8 +3,8 @@
 //
 // Candidates come from two sweeps. Shares (as published): exit k shall let out the share q_k ∝ p^k of all samples, the surest of those still in; p is
 // swept. Prices: for a price λ of a wrong answer in units of the chain's time, each threshold in turn is set to its best value given the others', exactly,
-// until none moves; λ is swept. From the candidates' loss on calibration samples, with its standard error added, stays what no other beats in both loss
-// and cost.
+// until none moves; λ is swept. A candidate's loss is that of thresholds found the same way on four fifths of the calibration samples, counted on the fifth
+// that had no part in them, for each fifth; two standard errors are added. Of the candidates stays what no other beats in both loss and cost.
 #pragma once
 
 #include <cstdint>
