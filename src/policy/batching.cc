@@ -102,9 +102,11 @@ int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, doub
   if (limit <= 1 || one == 0) return 1;
   const uint64_t longest = std::max(kLongestRunNs, kLongestRun * one);
   const bool keeps_up = demand < kKeepsUp;
+  // While the lane stays busy with these, demand / (1 - demand) more will come for each of them, and wait for all of them.
+  const double to_come = keeps_up ? demand / (1 - demand) : 0;
   const auto cost = [&](int64_t rows) {
     const double run = static_cast<double>(curve.predict(rows)), parts = static_cast<double>(waiting) / static_cast<double>(rows);
-    return keeps_up ? run * (parts + 1) / 2 : run / static_cast<double>(rows);
+    return keeps_up ? run * ((parts + 1) / 2 + parts * to_come) : run / static_cast<double>(rows);
   };
   const double worth = keeps_up ? 1 : 0.95;
   int64_t best = 1;

@@ -50,8 +50,9 @@ class Demand {
 };
 
 // The size of the next run out of `waiting` samples, at most `most`, a power of two. While the lane keeps up (`demand` below 0.85), the one with the
-// least mean time until those who wait are answered: with k = waiting / size runs that is run(size) (k + 1) / 2. Else the one with the least time a
-// sample, where a larger one must save 5 %. A run takes at most 4 ms, or eight times that of one sample. Sizes hardly seen are tried;
+// least mean time until those who wait and those who will come meanwhile are answered: with k = waiting / size runs, those who wait take
+// run(size) (k + 1) / 2, and demand / (1 - demand) times as many come before the lane is idle again, who wait for all k. Else the one with the least
+// time a sample, where a larger one must save 5 %. A run takes at most 4 ms, or eight times that of one sample. Sizes hardly seen are tried;
 // `turn` counts decisions, and now and then another size is looked at again.
 int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, double demand, uint64_t turn);
 

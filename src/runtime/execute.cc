@@ -11,6 +11,10 @@
 namespace verge::runtime {
 namespace {
 
+// Outputs up to this size go into memory of the lane and are copied from there: an engine that is given the same place each time binds nothing again,
+// which costs it more than such a copy.
+constexpr size_t kCopiedOutputs = size_t{16} << 10;
+
 bool is_aligned(const void* p, size_t alignment) { return reinterpret_cast<uintptr_t>(p) % alignment == 0; }
 
 Status no_memory(size_t bytes) { return resource_exhausted("no memory for a buffer of " + std::to_string(bytes) + " bytes"); }
@@ -49,8 +53,14 @@ struct Slice {
 
 class NetworkRun {
  public:
-  NetworkRun(const Signature& network, const LoadedNetwork& resident, uint32_t lane, EngineBuffers& run, LaneWork& work)
-      : network_(network), resident_(resident), artifact_(resident.model->signature()), instance_(*resident.instances[lane]), work_(work), run_(run) {}
+  NetworkRun(const Signature& network, const LoadedNetwork& resident, uint32_t lane, EngineBuffers& run, LaneWork& work, Outputs outputs)
+      : network_(network),
+        resident_(resident),
+        artifact_(resident.model->signature()),
+        instance_(*resident.instances[lane]),
+        work_(work),
+        run_(run),
+        outputs_(outputs) {}
 
   Status run() {
     prepare();
@@ -72,7 +82,7 @@ class NetworkRun {
   void prepare() {
     run_.release_engine_outputs();
     make_room(run_, network_, artifact_);
-    work_.make_room(artifact_.inputs.size());
+    work_.make_room(artifact_.inputs.size(), artifact_.outputs.size());
   }
 
   // -1: no input of the network has a batch axis.
@@ -148,7 +158,8 @@ class NetworkRun {
     const int64_t elements = shape.elements();
     if (!shape.is_static() || elements < 0) return {};
     const size_t bytes = static_cast<size_t>(elements) * dtype_size(spec.dtype);
-    t.data = run_.lent[o].ensure(bytes, resident_.output_alignment[o]);
+    Buffer& buffer = outputs_ == Outputs::kLane && bytes <= kCopiedOutputs ? work_.lent[o] : run_.lent[o];
+    t.data = buffer.ensure(bytes, resident_.output_alignment[o]);
     if (t.data == nullptr) return no_memory(bytes);
     t.byte_size = bytes;
     return {};
@@ -230,12 +241,13 @@ class NetworkRun {
   engine::Instance& instance_;
   LaneWork& work_;
   EngineBuffers& run_;
+  const Outputs outputs_;
 };
 
 }  // namespace
 
-Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work) {
-  return NetworkRun(network, loaded, lane, buffers, work).run();
+Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work, Outputs outputs) {
+  return NetworkRun(network, loaded, lane, buffers, work, outputs).run();
 }
 
 namespace {
@@ -331,20 +343,17 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
       view.shape[0] = rows;
     }
     const uint32_t a = run.resident->binding.outputs[n];
+    const std::byte* from_engine = view.data.data();
     if (!chain.empty()) {
       VERGE_ASSIGN(view, chain.run(view, run.after[o]));
-    } else if (&run != &engine_run) {
-      // The buffers of the engine run go with the first request of the batch.
-      std::byte* copy = run.lent[a].ensure(view.data.size(), 64);
-      if (copy == nullptr) return no_memory(view.data.size());
-      if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
-      view.data = {copy, view.data.size()};
-    } else if (view.dtype != DType::kBytes) {
-      // Memory of the instance is good until its next run, but the answer is written later.
-      const verge_tensor& t = run.engine_outputs[a];
+    }
+    // What no step has put elsewhere lies with the engine run: in buffers of the batch's first request, of the lane, or of the instance, which are
+    // used again before the answer is written.
+    if (view.dtype != DType::kBytes && view.data.data() == from_engine) {
+      const verge_tensor& t = engine_run.engine_outputs[a];
       const auto* begin = static_cast<const std::byte*>(t.data);
-      const bool inside = view.data.data() >= begin && view.data.data() < begin + std::max<uint64_t>(t.byte_size, 1);
-      if (inside && t.owner == nullptr && t.release == nullptr && t.data != run.lent[a].data()) {
+      const bool inside = from_engine >= begin && from_engine < begin + std::max<uint64_t>(t.byte_size, 1);
+      if (&run != &engine_run || (inside && t.owner == nullptr && t.release == nullptr && t.data != run.lent[a].data())) {
         std::byte* copy = run.lent[a].ensure(view.data.size(), 64);
         if (copy == nullptr) return no_memory(view.data.size());
         if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
@@ -375,7 +384,7 @@ void execute_alone(Run& run, LaneWork& work) {
     run.reason = Reason::kEngine;
     run.counts_run = true;
     run.run_rows = run.batch;
-    run.status = run_network(run.version->manifest().network, *run.resident, run.lane(), run, work);
+    run.status = run_network(run.version->manifest().network, *run.resident, run.lane(), run, work, Outputs::kLane);
   }
   if (sequences != nullptr && run.status.ok()) run.status = sequences->store.keep(run.turn, run.network_outputs);
   if (run.status.ok()) run.status = take_outputs(run, run, 0, -1);
@@ -394,7 +403,7 @@ bool execute_together(std::span<Run* const> batch, LaneWork& work) {
   }
   const uint64_t assembled = os::monotonic_ns();
   std::swap(first.network_inputs, work.joined_inputs);
-  const Status ran = run_network(first.version->manifest().network, *first.resident, first.lane(), first, work);
+  const Status ran = run_network(first.version->manifest().network, *first.resident, first.lane(), first, work, Outputs::kLane);
   std::swap(first.network_inputs, work.joined_inputs);
   // What the engine refuses may be the fault of one of them: each then runs by itself.
   if (!ran.ok()) return false;

@@ -20,7 +20,10 @@ Status validate(const ServedVersion& version, const Request& request, Run& run, 
 // engine as one. Fills in each run's status and times, and the outputs of its request.
 void execute(std::span<Run* const> batch);
 
+// Where small outputs go: into the given buffers, or into the lane's memory, good until its next run.
+enum class Outputs { kOwn, kLane };
+
 // The engine's part alone: buffers.network_inputs to buffers.network_outputs, with the lane's memory for inputs that have to be copied.
-Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work);
+Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work, Outputs outputs);
 
 }  // namespace verge::runtime

@@ -14,7 +14,7 @@
 
 namespace verge::runtime {
 
-// Memory that inputs need on their way into the engine. The lane's own, and used again by its next run: it stays in the core's caches, and requests
+// Memory that inputs need on their way into the engine, and small outputs behind it. The lane's own, and used again by its next run: it stays in the core's caches, and requests
 // that wait hold none of it.
 struct LaneWork {
   std::vector<transform::Chain::Scratch> before;  // of the chains of served inputs
@@ -26,7 +26,9 @@ struct LaneWork {
   std::vector<Buffer> gathered;
   std::vector<std::vector<uint64_t>> offsets;
   std::vector<std::vector<std::byte>> blobs;
-  void make_room(size_t artifact_inputs) {
+  std::vector<Buffer> lent;  // artifact outputs
+  void make_room(size_t artifact_inputs, size_t artifact_outputs) {
+    if (lent.size() < artifact_outputs) lent.resize(artifact_outputs);
     if (gathered.size() >= artifact_inputs) return;
     gathered.resize(artifact_inputs);
     offsets.resize(artifact_inputs);

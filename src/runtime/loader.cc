@@ -521,7 +521,7 @@ Status Loader::warm(const ServedVersion& served, Resident& resident, const Varia
     // The first run pays for what the engine does once; the second one is what requests will see.
     for (int k = 0; k < 2; ++k) {
       const uint64_t begun = os::monotonic_ns();
-      Status s = run_network(source.manifest.network, resident, lane, run, resident.groups[lane].work);
+      Status s = run_network(source.manifest.network, resident, lane, run, resident.groups[lane].work, Outputs::kOwn);
       run.release_engine_outputs();
       if (!s.ok()) {
         if (real) return s.prefixed("warming up");

@@ -60,7 +60,8 @@ TEST(Demand, IsTheShareOfTimeThatArrivalsNeedAndForgets) {
 TEST(ChooseRows, WhileTheLaneKeepsUpOnlyRunsThatShortenTheWaitAreShared) {
   const BatchCurve flat = curve_of({100, 101, 102, 103, 104, 105, 106}), quarter_off = curve_of({100, 180, 300, 600, 1200, 2400, 4800});
   EXPECT_EQ(policy::choose_rows(flat, 64, 64, 0.5, 1), 64);
-  EXPECT_EQ(policy::choose_rows(quarter_off, 4, 64, 0.5, 1), 1);
+  EXPECT_EQ(policy::choose_rows(quarter_off, 4, 64, 0.2, 1), 1);  // the first would wait for the last
+  EXPECT_EQ(policy::choose_rows(quarter_off, 4, 64, 0.6, 1), 4);  // so many come meanwhile that the time saved is worth more
   EXPECT_EQ(policy::choose_rows(quarter_off, 4, 64, 1.1, 1), 4);
 }
 
