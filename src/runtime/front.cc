@@ -11,10 +11,10 @@
 namespace verge::runtime {
 namespace {
 
-// Without lane threads, queued runs of one loop turn end after this time, so that the sockets are looked at again. Where much waits, later: what
-// arrives then is read and, mostly, refused in larger groups, which costs less for each.
-constexpr uint64_t kTurnNs = 1'000'000, kLongestTurnNs = 4'000'000;
-constexpr uint64_t kTurnsWaiting = 8;  // a turn takes at most such a part of the work that waits
+// Without lane threads, answers leave and sockets are looked at between the turns of the loop. A turn runs an eighth of the work that waits, within these
+// bounds: an answer should not wait for long for those that come after it, but where much waits, reading and writing (and refusing) in larger groups
+// costs less for each.
+constexpr uint64_t kShortestTurnNs = 100'000, kLongestTurnNs = 4'000'000, kTurnsWaiting = 8;
 // Of requests that seem hopeless, one in so many is run.
 constexpr uint64_t kProbeEvery = 64;
 // Memory in pooled runs of one front beyond which a returned run is given to the heap instead.
@@ -433,7 +433,7 @@ void FrontImpl::drain() {
 void FrontImpl::run_queued() {
   look_again_ns_ = UINT64_MAX;
   uint64_t begun = 0, now = os::monotonic_ns();
-  const uint64_t turn = std::clamp(queue_.work_ns() / kTurnsWaiting, kTurnNs, kLongestTurnNs);
+  const uint64_t turn = std::clamp(queue_.work_ns() / kTurnsWaiting, kShortestTurnNs, kLongestTurnNs);
   Fifo<Run> ended;
   while (true) {
     const LaneQueue::Next next = queue_.take(now, batch_, ended);
