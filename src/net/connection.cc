@@ -87,6 +87,7 @@ void Connection::on_event(uint32_t events) {
   if (events & EPOLLOUT) blocked_ = false;
   if ((events & EPOLLIN) || resume) {
     read();
+    if (answered_) settle_now();
   } else if (events & EPOLLRDHUP) {
     peer_closed();
   }
@@ -198,6 +199,13 @@ void Connection::peer_closed() {
 
 void Connection::settle() {
   dirty = false;
+  settle_now();
+}
+
+// What was refused or answered while it was read is sent before the next connection is looked at: its memory is then used again while the caches
+// still have it.
+void Connection::settle_now() {
+  answered_ = false;
   if (fd_ < 0) return;
   if (tls_more_ && may_read()) read();
   if (fd_ < 0) return;

@@ -85,6 +85,7 @@ class Connection final : public EventHandler, public Timer {
   // A new request begins: its header has its own time.
   void restart_wait() { wait_ = Wait::kServer; }
   void touch();  // settle() at the end of this turn
+  void note_answer() { answered_ = true; }
 
   // --- for the front ---
   size_t index = 0;
@@ -95,6 +96,7 @@ class Connection final : public EventHandler, public Timer {
   void read();
   void feed(std::string_view bytes);
   bool sniff(std::string_view bytes);
+  void settle_now();
   void peer_closed();
   bool may_read() const;
   void handshake_done();
@@ -115,6 +117,7 @@ class Connection final : public EventHandler, public Timer {
   bool lingering_ = false;    // our side is shut
   bool peer_closed_ = false;
   bool progress_ = true;
+  bool answered_ = false;     // an answer was made since settle()
   size_t moved_ = 0;          // bytes since the timer was armed
   bool blocked_ = false;      // the socket takes no more bytes
   bool handshaking_ = false;

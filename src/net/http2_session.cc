@@ -400,6 +400,7 @@ void Http2Session::send_reply(Call* call) {
   call->answered = true;
   ++sending_;
   connection_.touch();
+  connection_.note_answer();
   nghttp2_data_provider body;
   body.source.ptr = call;
   body.read_callback = [](nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,
