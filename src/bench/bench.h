@@ -17,7 +17,8 @@ struct LoadOptions {
   std::string arrivals;              // empty: poisson where there is a rate, replay where there is a trace, else closed
   double burst_factor = 5, burst_seconds = 0.2, pause_seconds = 0.8;
   std::string trace, trace_column, trace_unit = "s";
-  double seconds = 10, warm_up = -1;  // warm_up negative: a tenth, at most 2 s
+  double seconds = 0;                // to measure; 0: 10, or what `requests` need
+  double warm_up = -1;               // negative: a tenth, at most 2 s
   unsigned long long requests = 0;
   unsigned long long seed = 1;
   double deadline_ms = 0;

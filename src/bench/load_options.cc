@@ -10,14 +10,30 @@ namespace {
 
 constexpr size_t kMostTraceBytes = size_t{2} << 30;
 
+constexpr double kSeconds = 10, kClosedSeconds = 60;
+
+// How long the wanted number of requests may take: some more than at the mean rate. A closed loop's rate is the server's.
+double seconds_for(const Plan& p) {
+  double rate = 0;
+  bool shared = false, closed = false;
+  auto add = [&](const ArrivalSpec& a) {
+    closed |= a.kind == ArrivalKind::kClosed;
+    rate += a.kind == ArrivalKind::kReplay && a.rate <= 0 && a.trace ? trace_rate(*a.trace) : a.kind == ArrivalKind::kClosed ? 0 : a.rate;
+  };
+  for (const TenantSpec& t : p.tenants) {
+    if (t.own_arrivals) add(t.arrivals);
+    else shared = true;
+  }
+  if (shared) add(p.arrivals);
+  return closed || rate <= 0 ? kClosedSeconds : std::min(2 * static_cast<double>(p.requests) / rate + 1, 604800.0);
+}
+
 }  // namespace
 
 size_t slots_of(double seconds) { return static_cast<size_t>(std::clamp(seconds * 4, 10.0, 240.0)); }
 
 Result<Plan> plan_of(const LoadOptions& o, int64_t batch) {
   Plan p;
-  p.seconds = o.seconds;
-  p.warm_up = o.warm_up >= 0 ? o.warm_up : std::min(o.seconds / 10, 2.0);
   p.requests = o.requests;
   p.seed = o.seed;
   ArrivalSpec& a = p.arrivals;
@@ -54,6 +70,8 @@ Result<Plan> plan_of(const LoadOptions& o, int64_t batch) {
     p.tenants.push_back(std::move(t));
   }
   if (p.tenants.empty()) p.tenants.push_back(base);
+  p.seconds = o.seconds > 0 ? o.seconds : o.requests ? seconds_for(p) : kSeconds;
+  p.warm_up = o.warm_up >= 0 ? o.warm_up : std::min(p.seconds / 10, 2.0);
   VERGE_RETURN_IF_ERROR(check_plan(p));
   return p;
 }

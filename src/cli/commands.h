@@ -18,6 +18,7 @@ struct Command {
 };
 // Load on a server and its simulation.
 Command add_bench(CLI::App& root);
+Command add_simulate(CLI::App& root);
 Command add_compare(CLI::App& root);
 
 int engines_command(bool json);

@@ -6,6 +6,7 @@
 
 #include "bench/bench.h"
 #include "cli/commands.h"
+#include "simulate/simulate.h"
 
 namespace verge::cli {
 namespace {
@@ -30,7 +31,7 @@ void add_load(CLI::App* c, bench::LoadOptions& o) {
   c->add_option("--trace", o.trace, "CSV file of arrival times to replay; --rate scales it to that mean rate");
   c->add_option("--trace-column", o.trace_column, "its column, by name or number from 0 (default: the first)");
   c->add_option("--trace-unit", o.trace_unit, "of its numbers: s, ms, us, ns; dates and times need none")->check(CLI::IsMember({"s", "ms", "us", "ns"}));
-  c->add_option("-s,--seconds", o.seconds, "how long to measure (default 10)")->check(CLI::PositiveNumber);
+  c->add_option("-s,--seconds", o.seconds, "how long to measure (default 10, or as long as --requests need)")->check(CLI::PositiveNumber);
   c->add_option("--requests", o.requests, "measure at most this many requests");
   c->add_option("--warm-up", o.warm_up, "seconds before, not measured (default: a tenth of the time, at most 2 s)")->check(CLI::NonNegativeNumber);
   c->add_option("--deadline-ms", o.deadline_ms, "deadline of each request, from when it is meant to be sent")->check(CLI::NonNegativeNumber);
@@ -79,6 +80,31 @@ Command add_bench(CLI::App& root) {
                         "Ctrl-C ends early and prints what was measured.\n\n") +
             kTenants);
   return {c, [o] { return bench::bench_main(*o); }};
+}
+
+Command add_simulate(CLI::App& root) {
+  auto* c = root.add_subcommand("simulate", "Predict what bench would measure: the server's policies over measured times, under a virtual clock");
+  auto o = std::make_shared<simulate::SimulateOptions>();
+  c->add_option("packages", o->packages, "zoo, ZOO/NAME or ZOO/NAME/VERSION, measured (verge build, verge profile)")->required();
+  c->add_option("-m,--model", o->load.model, "the model to ask (default: the only one); a family by its name");
+  add_load(c, o->load);
+  c->add_option("-b,--batch", o->batch, "samples a request (default 1)")->check(CLI::Range(1LL, 65536LL));
+  c->add_option("--lanes", o->lanes, "lanes of the server (default 1)")->check(CLI::Range(1, 256));
+  c->add_option("--variants", o->variants, "resident variants, with '*' (default: the one that answers without bounds)");
+  c->add_option("--device", o->device, "fingerprint of the device whose profile counts (default: this one, else the latest)");
+  c->add_option("--request-us", o->request_us, "what a request takes outside the lanes: client, network, front")->check(CLI::NonNegativeNumber);
+  c->add_option("--run-us", o->run_us, "what a run occupies its lane with beside the engine")->check(CLI::NonNegativeNumber);
+  c->add_option("--calibrate", o->calibrate, "take both from this result of `verge bench -n 1`");
+  c->add_option("--stretch", o->stretch, "multiply all service times, for a device that is slower by that")->check(CLI::Range(1e-3, 1e3));
+  c->add_option("--watts", o->watts, "of a busy lane, for energy")->check(CLI::NonNegativeNumber);
+  c->add_flag("--clairvoyant", o->clairvoyant, "know each service time in advance: what the same policies could reach at best");
+  c->footer(std::string("Examples:\n"
+                        "  verge simulate zoo/photos -r 200 --deadline-ms 50\n"
+                        "  verge simulate zoo -m photos --variants '*' --trace arrivals.csv -r 150 --tenant name=a,deadline_ms=20,min_accuracy=0.8 --tenant name=b\n"
+                        "  verge simulate zoo/photos -r 200 --requests 1000000 --json sim.json && verge compare live.json sim.json\n\n"
+                        "The same seed gives the same arrivals as `verge bench`, and the same results each time.\n\n") +
+            kTenants);
+  return {c, [o] { return simulate::simulate_main(*o); }};
 }
 
 Command add_compare(CLI::App& root) {

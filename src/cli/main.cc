@@ -159,7 +159,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(kExitCodes);
   app.failure_message(CLI::FailureMessage::simple);
-  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_serve(app), add_reload(app), add_rollback(app), add_infer(app), add_bench(app), add_compare(app), add_engine(app)};
+  std::vector<Command> commands = {add_build(app), add_profile(app), add_report(app), add_serve(app), add_reload(app), add_rollback(app), add_infer(app), add_bench(app), add_simulate(app), add_compare(app), add_engine(app)};
 
   bool json = false;
   std::string path, what = "model";

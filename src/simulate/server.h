@@ -1,0 +1,35 @@
+// A server under a virtual clock: the policies of the real one (src/policy) over sampled service times, nothing else in between.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bench/plan.h"
+#include "bench/tally.h"
+#include "core/status.h"
+#include "simulate/model.h"
+
+namespace verge::simulate {
+
+struct ServerOptions {
+  int lanes = 1;
+  uint64_t request_ns = 0;   // what a request takes outside the lanes, client and way included: half before, half after
+  uint64_t run_ns = 0;       // what a run occupies its lane with beside the engine: wake-up, transforms, the answer
+  bool clairvoyant = false;  // each service time is known in advance
+  double watts = 0;          // of a busy lane; 0: energy is unknown
+  uint64_t seed = 1;
+};
+
+struct SimResult {
+  std::vector<bench::Tally> tallies;  // in the order of the plan's tenants
+  double seconds = 0;                 // measured
+  uint64_t events = 0;
+  double busy = 0;                    // mean share of the lanes' time
+};
+
+// Runs the plan to its end. Every tenant's model must be among `models`.
+Result<SimResult> run_simulation(const bench::Plan& plan, const std::vector<SimModel>& models, const ServerOptions& options, size_t slots);
+
+}  // namespace verge::simulate

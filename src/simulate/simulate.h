@@ -1,0 +1,25 @@
+// `verge simulate`: the server's policies over measured times, under a virtual clock.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bench/bench.h"
+
+namespace verge::simulate {
+
+struct SimulateOptions {
+  bench::LoadOptions load;
+  std::vector<std::string> packages;  // zoo, ZOO/NAME, ZOO/NAME/VERSION
+  std::vector<std::string> variants;  // resident ones, with '*'; empty: the default one
+  std::string device;
+  int lanes = 1;
+  long long batch = 1;
+  double request_us = 0, run_us = 0;  // overheads; see ServerOptions
+  std::string calibrate;              // result of `verge bench -n 1`: where the overheads come from
+  double stretch = 1, watts = 0;
+  bool clairvoyant = false;
+};
+int simulate_main(const SimulateOptions& options);
+
+}  // namespace verge::simulate
