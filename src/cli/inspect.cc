@@ -11,6 +11,7 @@
 #include "core/json.h"
 #include "core/version.h"
 #include "engine/catalog.h"
+#include "os/energy.h"
 #include "os/files.h"
 #include "os/process.h"
 #include "package/package.h"
@@ -86,9 +87,9 @@ std::vector<Finding> examine() {
   out.push_back({true, "device",
                  d.fingerprint + ": " + d.cpu_model + ", " + std::to_string(d.cores) + " cores, " +
                      std::to_string(static_cast<int64_t>(static_cast<double>(d.memory_bytes) / kMiB)) + " MiB, " + joined(d.cpu_flags)});
-  const char* rapl = "/sys/class/powercap/intel-rapl:0/energy_uj";
-  const bool energy = ::access(rapl, R_OK) == 0;
-  out.push_back({true, "energy meter", energy ? rapl : "none readable here; energy is reported as not available"});
+  auto meter = os::open_energy_meter();
+  out.push_back({true, "energy meter", meter.ok() ? (*meter)->about() : "none: " + meter.status().message() + "; energy is modelled (energy.* in the configuration)"});
+  if (auto gpus = os::open_energy_meter("nvml"); gpus.ok()) out.push_back({true, "energy meter", (*gpus)->about() + "; taken where energy.meter is nvml"});
   return out;
 }
 

@@ -2,62 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <numeric>
 
-#include "os/files.h"
 #include "os/process.h"
 
 namespace verge::engine {
 namespace {
 
-constexpr const char* kPowercap = "/sys/class/powercap";
 constexpr size_t kMaxTimes = size_t{1} << 22;
 // The counters move about once a millisecond: long enough for 1 %.
 constexpr uint64_t kEnergyNs = 200'000'000;
-
-double number_in(const std::string& path) {
-  std::ifstream in(path);
-  double v = -1;
-  in >> v;
-  return in ? v : -1;
-}
+constexpr uint64_t kReadNs = 5'000'000;  // meters of power alone add up what they see
 
 }  // namespace
-
-EnergyMeter EnergyMeter::open() {
-  EnergyMeter meter;
-  auto zones = os::list_dir(kPowercap);
-  if (zones.ok())
-    for (const auto& name : *zones) {
-      // "intel-rapl:0" is a package; "intel-rapl:0:1" is a part of it. AMD's counters carry the same name.
-      if (!name.starts_with("intel-rapl:") || std::count(name.begin(), name.end(), ':') != 1) continue;
-      Zone z;
-      z.path = os::join(os::join(kPowercap, name), "energy_uj");
-      z.range = number_in(os::join(os::join(kPowercap, name), "max_energy_range_uj"));
-      z.last = number_in(z.path);
-      if (z.last < 0) {
-        meter.unavailable_ = "not available: " + z.path + " cannot be read by this user";
-        return meter;
-      }
-      meter.zones_.push_back(std::move(z));
-    }
-  if (meter.zones_.empty()) meter.unavailable_ = "not available: this machine shows no energy counters (RAPL)";
-  return meter;
-}
-
-double EnergyMeter::microjoules() {
-  double sum = 0;
-  for (auto& z : zones_) {
-    double now = number_in(z.path);
-    if (now < 0) return -1;
-    z.total += now >= z.last ? now - z.last : now + std::max(z.range, z.last) - z.last;
-    z.last = now;
-    sum += z.total;
-  }
-  return sum;
-}
 
 LatencyCell latency_cell(int64_t batch, int64_t cores, std::vector<uint64_t>& times_ns) {
   std::sort(times_ns.begin(), times_ns.end());
@@ -108,17 +66,23 @@ Result<LatencyCell> measure_cell(Runnable& runner, SampleSet& samples, int64_t b
   return latency_cell(batch, cores, times);
 }
 
-Result<double> measure_energy(Runnable& runner, SampleSet& samples, int64_t batch, EnergyMeter& meter) {
+Result<double> measure_energy(Runnable& runner, SampleSet& samples, int64_t batch, os::EnergyMeter& meter) {
   VERGE_ASSIGN(auto inputs, samples.gather(0, std::min(batch, samples.samples()), batch));
-  const double before = meter.microjoules();
+  const double before = meter.joules();
   const uint64_t start = os::monotonic_ns();
+  uint64_t read = start, now = start;
   int64_t runs = 0;
   do {
     VERGE_RETURN_IF_ERROR(runner.run(inputs));
     ++runs;
-  } while (os::monotonic_ns() - start < kEnergyNs);
-  const double after = meter.microjoules();
-  return before >= 0 && after > before ? (after - before) / 1e3 / static_cast<double>(runs) : -1.0;
+    now = os::monotonic_ns();
+    if (now - read >= kReadNs) {
+      if (meter.joules() < 0) return -1.0;
+      read = now;
+    }
+  } while (now - start < kEnergyNs);
+  const double after = meter.joules();
+  return before >= 0 && after > before ? (after - before) * 1e3 / static_cast<double>(runs) : -1.0;
 }
 
 }  // namespace verge::engine

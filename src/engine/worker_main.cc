@@ -103,6 +103,7 @@ class Worker {
   Status evaluate();
   Status profile();
   Status profile_cores(int64_t cores, size_t& done, size_t total);
+  Status profile_energy();
   void fill_cache();
   Status open_samples();
   void drop_model();
@@ -316,6 +317,21 @@ Status Worker::profile_cores(int64_t cores, size_t& done, size_t total) {
   return {};
 }
 
+Status Worker::profile_energy() {
+  VariantProfile& p = result_.profile;
+  auto meter = os::open_energy_meter();
+  if (!meter.ok()) {
+    p.energy_source = "not available: " + meter.status().message();
+    return {};
+  }
+  p.energy_source = (*meter)->about();
+  const auto& fixed = model_->fixed_batches;
+  if (!fixed.empty() && fixed.front() != 1) return {};
+  VERGE_ASSIGN(p.energy_mj, measure_energy(*runner_, *samples_, 1, **meter));
+  if (p.energy_mj < 0) p.energy_source = "not available: the counters did not move";
+  return {};
+}
+
 Status Worker::profile() {
   if (job_.batches.empty() || job_.core_counts.empty()) return {};
   std::vector<int64_t> counts;
@@ -325,16 +341,7 @@ Status Worker::profile() {
   size_t done = 0;
   for (int64_t c : counts) {
     VERGE_RETURN_IF_ERROR(profile_cores(c, done, total));
-    if (c == counts.front()) {
-      EnergyMeter meter = EnergyMeter::open();
-      VariantProfile& p = result_.profile;
-      p.energy_source = meter.available() ? "rapl: the whole processor, idle power included" : meter.unavailable();
-      const auto& fixed = model_->fixed_batches;
-      if (meter.available() && (fixed.empty() || fixed.front() == 1)) {
-        VERGE_ASSIGN(p.energy_mj, measure_energy(*runner_, *samples_, 1, meter));
-        if (p.energy_mj < 0) p.energy_source = "not available: the counters did not move";
-      }
-    }
+    if (c == counts.front()) VERGE_RETURN_IF_ERROR(profile_energy());
     partial();
   }
   return {};

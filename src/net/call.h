@@ -34,7 +34,7 @@ class Transport {
   ~Transport() = default;
 };
 
-enum class Method : uint8_t { kGet, kHead, kPost, kOther };
+enum class Method : uint8_t { kGet, kHead, kPost, kPut, kOther };
 
 // An answer. The body is the sequence of segments; those without external bytes lie in `text`.
 struct Reply {

@@ -97,7 +97,7 @@ Http1Error parse_request_line(std::string_view line, Http1Head* out, bool* is_1_
   }
   if (!target.starts_with('/') && target != "*") return bad("malformed request target");
   out->target = target;
-  out->method = method == "GET" ? Method::kGet : method == "POST" ? Method::kPost : method == "HEAD" ? Method::kHead : Method::kOther;
+  out->method = method == "GET" ? Method::kGet : method == "POST" ? Method::kPost : method == "HEAD" ? Method::kHead : method == "PUT" ? Method::kPut : Method::kOther;
   return {};
 }
 

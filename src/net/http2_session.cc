@@ -163,6 +163,7 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
         call->method = value == "POST"  ? Method::kPost
                        : value == "GET" ? Method::kGet
                        : value == "HEAD" ? Method::kHead
+                       : value == "PUT" ? Method::kPut
                                          : Method::kOther;
       break;
     case 12:

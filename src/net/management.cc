@@ -54,6 +54,19 @@ bool handle_shared_memory(Service& service, Call* call, bool cuda, std::string_v
   return true;
 }
 
+// "tenants", or "tenants/NAME/bounds".
+bool handle_tenants(Service& service, Call* call, std::string_view path) {
+  if (next_part(&path) != "tenants") return false;
+  if (path.empty()) {
+    if (allow(service, call, Allowed::kGet)) tenants(service, call);
+    return true;
+  }
+  std::string_view name = next_part(&path);
+  if (name.empty() || path != "bounds") return false;
+  if (allow(service, call, Allowed::kGetAndPut) && decode_name(service, call, &name)) tenant_bounds(service, call, name);
+  return true;
+}
+
 bool handle_settings(Service& service, Call* call, bool trace) {
   if (allow(service, call, Allowed::kGetAndPost)) settings(service, call, trace, {});
   return true;
@@ -92,6 +105,7 @@ bool handle_rest_management(Service& service, Call* call, std::string_view path)
   if (path == "trace/setting") return handle_settings(service, call, true);
   const std::string_view area = next_part(&path);
   if (area == "repository") return handle_repository(service, call, path);
+  if (area == "verge") return handle_tenants(service, call, path);
   if (area == "systemsharedmemory") return handle_shared_memory(service, call, false, path);
   if (area == "cudasharedmemory") return handle_shared_memory(service, call, true, path);
   return false;

@@ -18,6 +18,10 @@ void repository_change(Service& service, Call* call, bool load, std::string_view
 // POST /verge/reload: what `verge reload` asks for.
 void repository_reload(Service& service, Call* call);
 
+// Bounds of tenants: those of all of them, and those of one, which PUT replaces as a whole.
+void tenants(Service& service, Call* call);
+void tenant_bounds(Service& service, Call* call, std::string_view name);
+
 // The shared memory extensions. `name` likewise, of a region; empty: all of them.
 void shared_memory_status(Service& service, Call* call, std::string_view name);
 void shared_memory_register(Service& service, Call* call, std::string_view name);

@@ -179,14 +179,28 @@ void answer_json(Service& service, Call* call, const Json& json) {
 }
 
 bool allow(Service& service, Call* call, Allowed allowed) {
-  const bool get = call->method == Method::kGet || call->method == Method::kHead, post = call->method == Method::kPost;
-  if ((get && allowed != Allowed::kPost) || (post && allowed != Allowed::kGet)) return true;
-  const bool both = allowed == Allowed::kGetAndPost;
-  call->reply.allow = both ? "GET, HEAD, POST" : allowed == Allowed::kPost ? "POST" : "GET, HEAD";
-  service.fail(call,
-               invalid_argument("method not allowed; this path takes " +
-                                std::string(both ? "GET and POST" : allowed == Allowed::kPost ? "POST" : "GET")),
-               405);
+  const bool get = call->method == Method::kGet || call->method == Method::kHead, post = call->method == Method::kPost, put = call->method == Method::kPut;
+  std::string_view header, text;
+  switch (allowed) {
+    case Allowed::kGet:
+      if (get) return true;
+      header = "GET, HEAD", text = "GET";
+      break;
+    case Allowed::kPost:
+      if (post) return true;
+      header = text = "POST";
+      break;
+    case Allowed::kGetAndPost:
+      if (get || post) return true;
+      header = "GET, HEAD, POST", text = "GET and POST";
+      break;
+    case Allowed::kGetAndPut:
+      if (get || put) return true;
+      header = "GET, HEAD, PUT", text = "GET and PUT";
+      break;
+  }
+  call->reply.allow = header;
+  service.fail(call, invalid_argument("method not allowed; this path takes " + std::string(text)), 405);
   return false;
 }
 

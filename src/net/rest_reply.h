@@ -13,7 +13,7 @@ void answer_json(Service& service, Call* call, int status = 200);
 void answer_json(Service& service, Call* call, const Json& json);
 
 // Whether the request's method is among those of the path; answers 405 where not.
-enum class Allowed : uint8_t { kGet, kPost, kGetAndPost };
+enum class Allowed : uint8_t { kGet, kPost, kGetAndPost, kGetAndPut };
 bool allow(Service& service, Call* call, Allowed allowed);
 
 void unknown_path(Service& service, Call* call);

@@ -15,6 +15,7 @@
 #include "core/status.h"
 #include "core/tensor.h"
 #include "engine/catalog.h"
+#include "os/energy.h"
 #include "runtime/api.h"
 
 namespace verge::runtime {
@@ -64,6 +65,8 @@ struct RuntimeOptions {
   // After a failed load, requests for the variant get its error at once for this time, doubled with each further failure up to a minute.
   uint64_t load_retry_ns = 1'000'000'000;
   uint64_t hand_off_ns = 20'000;  // what it takes until another thread has begun a run; shorter ones may run on the front
+  std::shared_ptr<os::EnergyMeter> energy;  // counts what the machine uses; nullptr: energy is modelled
+  os::EnergyModel energy_model = os::default_energy_model();
   LogFn log;
 };
 

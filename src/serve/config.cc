@@ -71,6 +71,12 @@ Json one_of(std::vector<std::string> values, const char* description) { return J
 
 Json size(const char* description) { return Json{{"type", Json::array({"string", "integer"})}, {"description", description}}; }
 
+Json watts(const char* description) { return Json{{"type", "number"}, {"minimum", 0}, {"maximum", 100'000}, {"description", description}}; }
+
+Status read_watts(const YamlNode& n, double* out) {
+  return yaml_number(n, *out) && *out >= 0 && *out <= 100'000 ? Status() : wrong("watts from 0 to 100000 are expected");
+}
+
 const std::vector<Field>& fields() {
   static const std::vector<Field> table = {
       {"zoo", described("string", "folder of packages, a package, or a model file; relative to this file"), text(&Config::zoo)},
@@ -114,6 +120,11 @@ const std::vector<Field>& fields() {
        [](Config& c, const YamlNode& n) {
          return yaml_number(n, c.drain_timeout_s) && c.drain_timeout_s >= 0 && c.drain_timeout_s <= 86'400 ? Status() : wrong("seconds from 0 to 86400 are expected");
        }},
+      {"energy.meter", one_of({"auto", "rapl", "hwmon", "nvml", "model"}, "what counts energy; default auto: rapl or hwmon, where one can be read, else the model"),
+       text(&Config::energy_meter, {"auto", "rapl", "hwmon", "nvml", "model"})},
+      {"energy.idle_watts", watts("of the model: the machine, whatever it does"), [](Config& c, const YamlNode& n) { return read_watts(n, &c.energy_model.idle_watts); }},
+      {"energy.active_watts_per_core", watts("of the model: on top of that, a core that works"),
+       [](Config& c, const YamlNode& n) { return read_watts(n, &c.energy_model.active_watts_per_core); }},
       {"assist.model", described("string", "the model that extended_inference.ExtendedInferenceService asks where a call names none; default: the only one"),
        text(&Config::assist_model)},
   };
@@ -158,7 +169,7 @@ Status read_fields(Config& config, const YamlNode& node, const std::string& pref
       if (Status s = field->set(config, value); !s.ok()) return s.prefixed(at(file, value, path));
       continue;
     }
-    const bool group = prefix.empty() && (key == "log" || key == "limits" || key == "assist");
+    const bool group = prefix.empty() && (key == "log" || key == "limits" || key == "energy" || key == "assist");
     if (!group) return wrong("unknown field; known are " + known(prefix)).prefixed(at(file, value, path));
     if (value.kind != Kind::kMap) return wrong("a map is expected, with " + known(path + ".")).prefixed(at(file, value, path));
     VERGE_RETURN_IF_ERROR(read_fields(config, value, path + ".", file));
@@ -184,7 +195,11 @@ std::string relative_to(const std::string& dir, const std::string& path) { retur
 
 }  // namespace
 
-bool changes_while_running(const std::string& field) { return field.starts_with("models.") || field == "versions" || field == "log.level"; }
+bool changes_while_running(const std::string& field, const Config& config) {
+  for (const runtime::TenantOptions& t : config.tenants)
+    if (const std::string bounds = "tenants." + t.name + ".bounds"; field == bounds || field.starts_with(bounds + ".")) return true;
+  return field.starts_with("models.") || field == "versions" || field == "log.level";
+}
 
 Result<uint64_t> parse_bytes(std::string_view given) {
   static constexpr std::pair<std::string_view, uint64_t> kUnits[] = {

@@ -12,6 +12,7 @@
 #include "net/auth.h"
 #include "net/listener.h"
 #include "net/tls_options.h"
+#include "os/energy.h"
 #include "runtime/runtime.h"
 #include "serve/serve.h"
 #include "serve/versions.h"
@@ -61,6 +62,8 @@ struct Config {
   uint64_t max_message = uint64_t{512} << 20;
   uint64_t receive_budget = uint64_t{640} << 20;
   double drain_timeout_s = 30;
+  std::string energy_meter = "auto";  // "auto", "rapl", "hwmon", "nvml", "model"
+  os::EnergyModel energy_model = os::default_energy_model();
   VersionPolicy versions;
   std::string assist_model;  // empty: the only one
   std::map<std::string, ModelConfig> models;
@@ -69,8 +72,8 @@ struct Config {
   // Every field of the file as it stands there, "limits.message" -> "1GiB": to tell what another reading of it changes.
   std::map<std::string, std::string> given;
 };
-// Whether a server takes a change of that field of the file without a new start.
-bool changes_while_running(const std::string& field);
+// Whether a server that was started with `config` takes a change of that field of the file without a new start.
+bool changes_while_running(const std::string& field, const Config& config);
 
 // `file` names the text in errors: "FILE:LINE: field: what is wrong". Relative paths are relative to the file's folder.
 Result<Config> parse_config(std::string_view text, const std::string& file);

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "core/manifest.h"
+#include "net/bounds.h"
 #include "os/files.h"
 
 namespace verge::serve {
@@ -187,13 +188,21 @@ Json auth_schema() {
   return out;
 }
 
+Status read_bounds(const YamlNode& node, const std::string& file, const std::string& field, runtime::BoundsDefaults* bounds) {
+  if (node.kind == Kind::kNull) return {};
+  if (node.kind != Kind::kMap) return invalid_argument("a map of bounds is expected").prefixed(at(file, node, field));
+  for (const auto& [name, value] : node.fields)
+    VERGE_RETURN_IF_ERROR(net::set_default_bound(name, yaml_to_json(value), bounds).prefixed(at(file, value, field)));
+  return {};
+}
+
 Status read_tenants(Config& config, const YamlNode& node, const std::string& file) {
   if (node.kind != Kind::kMap) return invalid_argument("a map from tenants' names to settings is expected").prefixed(at(file, node, "tenants"));
   for (const auto& [name, settings] : node.fields) {
     const std::string field = "tenants." + name;
     if (!valid_name(name)) return invalid_argument("this is no tenant's name").prefixed(at(file, settings, field));
     if (settings.kind != Kind::kMap && settings.kind != Kind::kNull)
-      return invalid_argument("a map with 'weight' and 'queue_limit' is expected").prefixed(at(file, settings, field));
+      return invalid_argument("a map with 'weight', 'queue_limit' and 'bounds' is expected").prefixed(at(file, settings, field));
     if (name != "default") config.tenants.push_back({});
     runtime::TenantOptions& tenant = name == "default" ? config.tenants.front() : config.tenants.back();
     tenant.name = name;
@@ -207,8 +216,10 @@ Status read_tenants(Config& config, const YamlNode& node, const std::string& fil
         if (!yaml_integer(value, limit) || limit < 0 || limit > 1 << 20)
           return invalid_argument("a whole number from 0 to 1048576 is expected").prefixed(where);
         tenant.queue_limit = static_cast<uint32_t>(limit);
+      } else if (key == "bounds") {
+        VERGE_RETURN_IF_ERROR(read_bounds(value, file, field + ".bounds", &tenant.bounds));
       } else {
-        return invalid_argument("unknown field; known are weight, queue_limit").prefixed(where);
+        return invalid_argument("unknown field; known are weight, queue_limit, bounds").prefixed(where);
       }
     }
   }
@@ -218,11 +229,14 @@ Status read_tenants(Config& config, const YamlNode& node, const std::string& fil
 }
 
 Json tenants_schema() {
+  Json bounds = net::bounds_schema();
+  bounds["description"] = "of requests that do not name their own";
   return {{"type", "object"},
           {"description", "who shares the server, by name; 'default' is everybody else"},
           {"additionalProperties",
            object({{"weight", Json{{"type", "number"}, {"minimum", 0.001}, {"maximum", 1000}, {"description", "share of lane time under contention; default 1"}}},
-                   {"queue_limit", Json{{"type", "integer"}, {"minimum", 0}, {"maximum", 1 << 20}, {"description", "requests of it that may wait for lanes; 0: no limit of its own"}}}})}};
+                   {"queue_limit", Json{{"type", "integer"}, {"minimum", 0}, {"maximum", 1 << 20}, {"description", "requests of it that may wait for lanes; 0: no limit of its own"}}},
+                   {"bounds", std::move(bounds)}})}};
 }
 
 Json listeners_schema() {

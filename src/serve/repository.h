@@ -120,6 +120,7 @@ class Repository final : public runtime::Repository {
   void set_aside(const std::string& name, Version& v);
   std::set<int64_t> answering(const std::string& name) const;
   void apply_config(Operation& op);
+  Status take_bounds(const Config& read);
   void refused(const std::string& name, Model& m, int64_t number, const Status& status);
   void changed(const Model& m, const std::string& text);
   void watch(const std::string& dir);

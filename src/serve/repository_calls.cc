@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "net/bounds.h"
 #include "os/files.h"
 #include "os/process.h"
 
@@ -57,9 +58,10 @@ void Repository::reload(Reported done) {
 void Repository::apply_config(Operation& op) {
   if (!options_.read_config) return;
   auto read = options_.read_config();
-  if (!read.ok()) {
-    env_.log->error("config_refused", {{"reason", read.status().message()}});
-    op.refused.push_back(read.status().message());
+  Status s = read.ok() ? take_bounds(*read) : read.status();
+  if (!s.ok()) {
+    env_.log->error("config_refused", {{"reason", s.message()}});
+    op.refused.push_back(s.message());
     return;
   }
   const std::map<std::string, std::string> before = std::exchange(env_.config.given, read->given);
@@ -71,7 +73,7 @@ void Repository::apply_config(Operation& op) {
     if (!before.contains(field)) fields.insert(field);
   }
   for (const std::string& field : fields) {
-    if (changes_while_running(field)) {
+    if (changes_while_running(field, env_.config)) {
       op.changed.push_back("configuration: " + field);
     } else {
       // Said again by the next reload, until the server is started anew.
@@ -93,6 +95,29 @@ void Repository::apply_config(Operation& op) {
   env_.config.models = read->models;
   env_.config.versions = read->versions;
   if (options_.apply) options_.apply(*read);
+}
+
+// All of them or none. Bounds that the file leaves as they were stay what the running server was told since.
+Status Repository::take_bounds(const Config& read) {
+  std::vector<std::pair<uint32_t, runtime::BoundsDefaults>> before;
+  for (uint32_t i = 0; i < env_.config.tenants.size(); ++i) {
+    runtime::TenantOptions& tenant = env_.config.tenants[i];
+    const auto named = std::find_if(read.tenants.begin(), read.tenants.end(), [&](const auto& t) { return t.name == tenant.name; });
+    const runtime::BoundsDefaults bounds = named == read.tenants.end() ? runtime::BoundsDefaults{} : named->bounds;
+    if (net::bounds_to_json(bounds) == net::bounds_to_json(tenant.bounds)) continue;
+    auto current = runtime_.bounds(i);
+    Status s = current.ok() ? runtime_.set_bounds(i, bounds) : current.status();
+    if (!s.ok()) {
+      for (auto& [other, old] : before) static_cast<void>(runtime_.set_bounds(other, std::move(old)));
+      return s.prefixed("tenants." + tenant.name + ".bounds");
+    }
+    before.emplace_back(i, std::move(current).value());
+  }
+  for (runtime::TenantOptions& tenant : env_.config.tenants) {
+    const auto named = std::find_if(read.tenants.begin(), read.tenants.end(), [&](const auto& t) { return t.name == tenant.name; });
+    tenant.bounds = named == read.tenants.end() ? runtime::BoundsDefaults{} : named->bounds;
+  }
+  return {};
 }
 
 // --- what others see ---

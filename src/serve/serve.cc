@@ -10,6 +10,7 @@
 
 #include "core/version.h"
 #include "net/server.h"
+#include "os/energy.h"
 #include "os/files.h"
 #include "os/process.h"
 #include "serve/certificate_watch.h"
@@ -62,7 +63,26 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   return o;
 }
 
-runtime::RuntimeOptions runtime_options(const Config& config, const Placement& placement, const Environment& env) {
+// The meter that the configuration wants; nullptr: energy is modelled. An error where it names one that is not here.
+Result<std::shared_ptr<os::EnergyMeter>> find_energy_meter(const Config& config, const Log& log) {
+  std::shared_ptr<os::EnergyMeter> meter;
+  std::string why = "energy.meter is model";
+  if (config.energy_meter != "model") {
+    auto opened = os::open_energy_meter(config.energy_meter);
+    if (!opened.ok() && config.energy_meter != "auto") return opened.status().prefixed("energy.meter: " + config.energy_meter);
+    if (opened.ok())
+      meter = std::move(opened).value();
+    else
+      why = opened.status().message();
+  }
+  if (meter)
+    log.info("energy_measured", {{"source", meter->source()}, {"meter", meter->about()}});
+  else
+    log.info("energy_modelled", {{"idle_watts", config.energy_model.idle_watts}, {"active_watts_per_core", config.energy_model.active_watts_per_core}, {"reason", why}});
+  return meter;
+}
+
+runtime::RuntimeOptions runtime_options(const Config& config, const Placement& placement, const Environment& env, std::shared_ptr<os::EnergyMeter> energy) {
   runtime::RuntimeOptions o;
   o.catalog = env.catalog;
   o.fronts = placement.fronts;
@@ -71,6 +91,8 @@ runtime::RuntimeOptions runtime_options(const Config& config, const Placement& p
   o.queue_limit = static_cast<uint32_t>(config.queue_limit);
   o.tenants = config.tenants;
   o.memory_limit = config.memory;
+  o.energy = std::move(energy);
+  o.energy_model = config.energy_model;
   o.log = [log = env.log](runtime::LogLevel level, std::string_view event, Json fields) { log->write(level, event, fields); };
   return o;
 }
@@ -134,7 +156,9 @@ int run(const ServeOptions& options, const Config& config) {
     }
   }
 
-  auto runtime = runtime::make_runtime(runtime_options(config, *placement, env));
+  auto energy = find_energy_meter(config, log);
+  if (!energy.ok()) return refuse(energy.status());
+  auto runtime = runtime::make_runtime(runtime_options(config, *placement, env, std::move(energy).value()));
   if (!runtime.ok()) return refuse(runtime.status());
   (*runtime)->set_preparing(true);
   Repository::Options repository_options;

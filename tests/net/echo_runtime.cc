@@ -256,6 +256,20 @@ int EchoRuntime::waiting_slow() {
   return static_cast<int>(slow_.size());
 }
 
+// Knows the rules whose names begin with p.
+Status EchoRuntime::set_bounds(uint32_t tenant, runtime::BoundsDefaults bounds) {
+  if (!bounds.rule.empty() && bounds.rule[0] != 'p') return invalid_argument("there is no rule '" + bounds.rule + "'");
+  std::lock_guard lock(bounds_mutex_);
+  bounds_[tenant] = std::move(bounds);
+  return {};
+}
+
+Result<runtime::BoundsDefaults> EchoRuntime::bounds(uint32_t tenant) const {
+  std::lock_guard lock(bounds_mutex_);
+  const auto found = bounds_.find(tenant);
+  return found == bounds_.end() ? runtime::BoundsDefaults{} : found->second;
+}
+
 Result<bool> EchoRuntime::model_ready(runtime::Front&, std::string_view name, int64_t version) const {
   if (!known(name) || version > 1) return not_found("unknown model '" + std::string(name) + "'");
   return ready_.load() && name != "damaged";

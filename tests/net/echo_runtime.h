@@ -51,6 +51,8 @@ class EchoRuntime final : public runtime::Runtime {
   std::unique_ptr<runtime::Front> make_front(std::function<void()> wake) override;
   void infer(runtime::Front& front, runtime::Request& request) override;
   void cancel(runtime::Front& front, runtime::Request& request) override;
+  Status set_bounds(uint32_t tenant, runtime::BoundsDefaults bounds) override;
+  Result<runtime::BoundsDefaults> bounds(uint32_t tenant) const override;
   bool live() const override { return true; }
   bool ready() const override { return ready_; }
   Result<bool> model_ready(runtime::Front&, std::string_view name, int64_t version) const override;
@@ -79,6 +81,8 @@ class EchoRuntime final : public runtime::Runtime {
   std::deque<runtime::Request*> queue_, slow_;
   bool release_ = false;
   bool stop_ = false;
+  mutable std::mutex bounds_mutex_;
+  std::map<uint32_t, runtime::BoundsDefaults> bounds_;
   std::mutex fronts_mutex_;
   std::vector<EchoFront*> fronts_;
   std::thread worker_;

@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
     else if (arg == "--max-connections") options.max_connections = std::atoi(value());
     else if (arg == "--max-message") options.max_message_bytes = std::strtoull(value(), nullptr, 10);
     else if (arg == "--header-timeout") options.header_timeout_s = std::atof(value());
+    else if (arg == "--tenant") options.tenants.push_back(value());
     else if (arg == "--log") log = true;
     else if (arg == "--shared-memory") options.shared_memory = true;
     else if (arg == "--no-repository") with_repository = false;

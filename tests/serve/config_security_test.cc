@@ -1,5 +1,7 @@
 #include "serve/config_security.h"
 
+#include "net/bounds.h"
+
 #include <gtest/gtest.h>
 
 namespace verge::serve {
@@ -98,8 +100,44 @@ TEST(ConfigSecurity, TokensAndTenants) {
            {"tenants: [a]", "tenants: a map"},
            {"tenants: {a: {weight: 0}}", "tenants.a.weight: "},
            {"tenants: {a: {queue_limit: -1}}", "tenants.a.queue_limit: "},
+           {"tenants: {a: {bounds: 1}}", "tenants.a.bounds: a map"},
+           {"tenants:\n  a:\n    bounds:\n      min_accuracy: high\n", "s.yaml:4: tenants.a.bounds: 'min_accuracy' is 'high', expected a number from 0 to 1"},
+           {"tenants: {a: {bounds: {deadline_ms: 0}}}", "'deadline_ms' is 0, expected a number of milliseconds larger than 0"},
+           {"tenants: {a: {bounds: {deadline_m: 5}}}", "unknown field 'deadline_m'; did you mean 'deadline_ms'?"},
+           {"tenants: {a: {bounds: {trace: true}}}", "unknown field 'trace'"},
            {"tenants: {../a: {}}", "tenants.../a: "}})
     EXPECT_NE(error_of(text).find(part), std::string::npos) << text << "\n" << error_of(text);
+}
+
+TEST(Config, Energy) {
+  const auto c = parse_config("energy: {meter: nvml, idle_watts: 2.5, active_watts_per_core: 0}", "s.yaml");
+  ASSERT_TRUE(c.ok()) << c.status().to_string();
+  EXPECT_EQ(c->energy_meter, "nvml");
+  EXPECT_EQ(c->energy_model.idle_watts, 2.5);
+  EXPECT_EQ(c->energy_model.active_watts_per_core, 0);
+  EXPECT_EQ(parse_config("zoo: z", "s.yaml")->energy_meter, "auto");
+  for (const auto& [text, part] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"energy: {meter: sun}", "energy.meter: 'sun' is none of auto, rapl, hwmon, nvml, model"},
+           {"energy: {idle_watts: -1}", "energy.idle_watts: watts from 0"},
+           {"energy: {active_watts_per_core: much}", "energy.active_watts_per_core: watts from 0"},
+           {"energy: {watts: 1}", "known are meter, idle_watts, active_watts_per_core"}})
+    EXPECT_NE(error_of(text).find(part), std::string::npos) << text << "\n" << error_of(text);
+}
+
+TEST(ConfigSecurity, BoundsOfTenants) {
+  const auto c = parse_config(
+      "tenants:\n  default: {bounds: }\n  gold:\n    bounds: {deadline_ms: 20, min_accuracy: 0.9, max_energy_mj: 5.5, objective: energy, rule: conditions, confidence: 0.5,\n"
+      "      max_accuracy_loss: 0.005, exit: exit2, conditions: 'exit1: elapsed > 20'}\n",
+      "s.yaml");
+  ASSERT_TRUE(c.ok()) << c.status().to_string();
+  EXPECT_EQ(net::bounds_to_json(c->tenants[0].bounds).dump(), "{}");
+  EXPECT_EQ(net::bounds_to_json(c->tenants[1].bounds),
+            Json::parse(R"({"deadline_ms":20.0,"min_accuracy":0.9,"max_energy_mj":5.5,"objective":"energy","rule":"conditions","confidence":0.5,"max_accuracy_loss":0.005,
+                            "exit":"exit2","conditions":"exit1: elapsed > 20"})"));
+  EXPECT_TRUE(changes_while_running("tenants.gold.bounds.rule", *c));
+  EXPECT_TRUE(changes_while_running("tenants.gold.bounds", *c));
+  EXPECT_FALSE(changes_while_running("tenants.gold.weight", *c));
+  EXPECT_FALSE(changes_while_running("tenants.new.bounds.rule", *c));  // it is no tenant of the running server
 }
 
 TEST(ConfigSecurity, ListenersErrorsNameLineAndField) {
