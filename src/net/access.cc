@@ -49,6 +49,8 @@ Need need_of_grpc(std::string_view path) {
 
 Need need_of_rest(std::string_view path) {
   constexpr std::string_view kModels = "/v2/models/";
+  if (path == "/") return Need::kPage;
+  if (path == "/v2/verge/status") return Need::kMetadata;
   if (path == "/metrics") return Need::kMetrics;
   if (path == "/v2" || path == "/v2/") return Need::kMetadata;
   if (path.starts_with("/v2/health/")) return Need::kHealth;
@@ -75,6 +77,7 @@ Need need_of_rest(std::string_view path) {
 
 bool serves(Role role, Need need) {
   switch (need) {
+    case Need::kPage:
     case Need::kHealth:
     case Need::kMetadata: return true;
     case Need::kInfer: return role != Role::kManagement;
@@ -88,6 +91,7 @@ bool serves(Role role, Need need) {
 // Any of them.
 uint8_t rights_of(Need need) {
   switch (need) {
+    case Need::kPage:
     case Need::kHealth: return kRightInfer | kRightManage | kRightMetrics;
     case Need::kMetadata: return kRightInfer | kRightManage;
     case Need::kInfer: return kRightInfer;
@@ -127,13 +131,19 @@ Status admit(const Call& call) {
   if (!serves(peer.role, need))
     return denied(call, "this is not served on the server's " + std::string(role_name(peer.role)) + " listener");
   const AuthOptions& auth = call.service->front().options().auth;
-  if (!auth.enabled || (need == Need::kHealth && auth.open_health)) return {};
+  if (!auth.enabled || need == Need::kPage || (need == Need::kHealth && auth.open_health)) return {};
   if (!call.token) {
     call.service->front().metrics().count_shed(Shed::kUnauthenticated);
     return {Code::kUnauthenticated, call.has_authorization ? "the bearer token is not known here" : "a bearer token is needed: authorization: Bearer TOKEN"};
   }
   if (!(call.token->rights & rights_of(need))) return denied(call, "the token has no right to this");
   return {};
+}
+
+bool may(const Call& call, Need need) {
+  if (!call.peer || !call.peer->checked) return true;
+  if (!serves(call.peer->role, need)) return false;
+  return !call.service->front().options().auth.enabled || (call.token && (call.token->rights & rights_of(need)));
 }
 
 Status admit_model(const Call& call, std::string_view model) {
@@ -143,7 +153,7 @@ Status admit_model(const Call& call, std::string_view model) {
 
 Status admit_named_model(const Call& call) {
   const Need need = need_of(call);
-  if (need == Need::kHealth || need == Need::kMetrics) return {};
+  if (need == Need::kPage || need == Need::kHealth || need == Need::kMetrics) return {};
   std::string_view model;
   std::string decoded;
   const std::string_view path = path_of(call);
@@ -154,7 +164,7 @@ Status admit_named_model(const Call& call) {
     // Shared memory belongs to no model; its messages have a key of the client's choice there.
     if (path.find("SharedMemory") == std::string_view::npos) model = text_field(call.body.text(), need == Need::kManage ? 2 : 1);
   } else {
-    if (path == "/v2" || path == "/v2/") return {};
+    if (path == "/v2" || path == "/v2/" || path == "/v2/verge/status") return {};  // of what is shown there the others' is left out
     for (const std::string_view start : {std::string_view("/v2/models/"), std::string_view("/v2/repository/models/")})
       if (path.starts_with(start)) model = path.substr(start.size(), path.find('/', start.size()) - start.size());
     if (path == "/v2/models/stats") model = {};

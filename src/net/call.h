@@ -46,6 +46,7 @@ struct Reply {
   size_t body_bytes = 0;
   std::string_view content_type;   // static text
   std::string_view allow;          // static text; 405's Allow
+  std::string_view page_policy;    // static text; of a page: its Content-Security-Policy
   int64_t json_bytes = -1;         // Inference-Header-Content-Length, where binary data follows the JSON
   bool retry_after = false;
   bool name_encodings = false;     // gRPC: say which encodings are accepted
@@ -59,7 +60,7 @@ struct Reply {
     text.clear();
     segments.clear();
     body_bytes = 0;
-    content_type = allow = {};
+    content_type = allow = page_policy = {};
     json_bytes = -1;
     authenticate = retry_after = name_encodings = false;
     encoding = Encoding::kIdentity;

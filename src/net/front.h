@@ -49,6 +49,9 @@ struct Shared {
   AccessLog* access_log = nullptr;  // nullptr: none is wanted
   std::unique_ptr<TlsContext> tls;  // nullptr: no listener has it
   std::function<std::string()> metrics_text;  // of the whole server's net layer
+  std::mutex samples_mutex;                  // of what the page was shown last
+  std::shared_ptr<const Json> samples;
+  uint64_t samples_ns = 0;
 };
 
 class Front {

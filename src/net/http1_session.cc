@@ -38,7 +38,7 @@ std::string_view reason_phrase(int status) {
 // Text of a reply's head, at most kHeadBytes.
 class HeadWriter {
  public:
-  static constexpr size_t kHeadBytes = 512;
+  static constexpr size_t kHeadBytes = 1024;
   HeadWriter& operator<<(std::string_view s) {
     std::memcpy(at_, s.data(), s.size());
     at_ += s.size();
@@ -248,6 +248,8 @@ void Http1Session::send_reply(Call* call) {
   if (reply.json_bytes >= 0) head << "\r\nInference-Header-Content-Length: " << reply.json_bytes;
   if (reply.encoding != Encoding::kIdentity) head << "\r\nContent-Encoding: " << encoding_name(reply.encoding);
   if (!reply.allow.empty()) head << "\r\nAllow: " << reply.allow;
+  if (!reply.page_policy.empty())
+    head << "\r\nContent-Security-Policy: " << reply.page_policy << "\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-cache";
   if (reply.authenticate) head << "\r\nWWW-Authenticate: Bearer realm=\"verge\"";
   if (reply.retry_after) head << "\r\nRetry-After: 1";
   if (close) head << "\r\nConnection: close";

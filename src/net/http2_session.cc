@@ -428,13 +428,19 @@ void Http2Session::send_reply(Call* call) {
   } else {
     char status[24], length[24], json[24];
     auto digits = [](char* at, int64_t v) { return std::string_view(at, static_cast<size_t>(std::to_chars(at, at + 24, v).ptr - at)); };
-    nghttp2_nv fields[8] = {copied_field(":status", digits(status, reply.http_status)),
+    nghttp2_nv fields[12] = {copied_field(":status", digits(status, reply.http_status)),
                             copied_field("content-length", digits(length, static_cast<int64_t>(reply.body_bytes)))};
     size_t n = 2;
     if (!reply.content_type.empty()) fields[n++] = field("content-type", reply.content_type);
     if (reply.json_bytes >= 0) fields[n++] = copied_field("inference-header-content-length", digits(json, reply.json_bytes));
     if (reply.encoding != Encoding::kIdentity) fields[n++] = field("content-encoding", encoding_name(reply.encoding));
     if (!reply.allow.empty()) fields[n++] = field("allow", reply.allow);
+    if (!reply.page_policy.empty()) {
+      fields[n++] = field("content-security-policy", reply.page_policy);
+      fields[n++] = field("x-content-type-options", "nosniff");
+      fields[n++] = field("referrer-policy", "no-referrer");
+      fields[n++] = field("cache-control", "no-cache");
+    }
     if (reply.authenticate) fields[n++] = field("www-authenticate", "Bearer realm=\"verge\"");
     if (reply.retry_after) fields[n++] = field("retry-after", "1");
     const bool has_body = reply.body_bytes && call->method != Method::kHead;

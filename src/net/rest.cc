@@ -7,6 +7,7 @@
 #include "net/management.h"
 #include "net/model_config.h"
 #include "net/model_statistics.h"
+#include "net/page.h"
 #include "net/rest_reply.h"
 #include "net/utf8.h"
 
@@ -246,7 +247,7 @@ void handle_rest(Service& service, Call* call) {
   constexpr std::string_view kModels = "/v2/models/";
   const std::string_view path = path_of(*call);
   if (path.starts_with(kModels)) return models(service, call, path.substr(kModels.size()));
-  enum { kUnknown, kLive, kReady, kMetadata, kMetrics } what = kUnknown;
+  enum { kUnknown, kLive, kReady, kMetadata, kMetrics, kPage, kStatus } what = kUnknown;
   if (path == "/v2/health/live")
     what = kLive;
   else if (path == "/v2/health/ready")
@@ -255,6 +256,10 @@ void handle_rest(Service& service, Call* call) {
     what = kMetadata;
   else if (path == "/metrics")
     what = kMetrics;
+  else if (path == "/")
+    what = kPage;
+  else if (path == "/v2/verge/status")
+    what = kStatus;
   if (what == kUnknown) {
     if (path == "/verge/reload") return repository_reload(service, call);
     if (!path.starts_with("/v2/") || !handle_rest_management(service, call, path.substr(4))) unknown_path(service, call);
@@ -265,6 +270,8 @@ void handle_rest(Service& service, Call* call) {
     case kLive: return health(service, call, "live", service.runtime().live());
     case kReady: return health(service, call, "ready", service.runtime().ready());
     case kMetadata: return server_metadata(service, call);
+    case kPage: return page(service, call);
+    case kStatus: return server_status(service, call);
     default: break;
   }
   Reply& reply = call->reply;

@@ -37,6 +37,7 @@ Result<std::unique_ptr<EnergyMeter>> open_energy_meter(std::string_view wanted =
 struct EnergyModel {
   double idle_watts = 0;             // of the machine, whatever it does
   double active_watts_per_core = 0;  // on top of that, of a core that works
+  bool declared() const { return idle_watts > 0 || active_watts_per_core > 0; }
   double joules(double seconds, double busy_core_seconds) const { return idle_watts * seconds + active_watts_per_core * busy_core_seconds; }
 };
 // Middling figures of this kind of processor.

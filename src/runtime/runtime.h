@@ -65,8 +65,8 @@ struct RuntimeOptions {
   // After a failed load, requests for the variant get its error at once for this time, doubled with each further failure up to a minute.
   uint64_t load_retry_ns = 1'000'000'000;
   uint64_t hand_off_ns = 20'000;  // what it takes until another thread has begun a run; shorter ones may run on the front
-  std::shared_ptr<os::EnergyMeter> energy;  // counts what the machine uses; nullptr: energy is modelled
-  os::EnergyModel energy_model = os::default_energy_model();
+  os::EnergyModel energy;                         // stands in for a meter; not declared: no energy is told
+  std::shared_ptr<os::EnergyMeter> energy_meter;  // counts what the machine uses; nullptr: energy is modelled
   LogFn log;
 };
 

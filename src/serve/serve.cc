@@ -91,8 +91,8 @@ runtime::RuntimeOptions runtime_options(const Config& config, const Placement& p
   o.queue_limit = static_cast<uint32_t>(config.queue_limit);
   o.tenants = config.tenants;
   o.memory_limit = config.memory;
-  o.energy = std::move(energy);
-  o.energy_model = config.energy_model;
+  o.energy = config.energy_model;
+  o.energy_meter = std::move(energy);
   o.log = [log = env.log](runtime::LogLevel level, std::string_view event, Json fields) { log->write(level, event, fields); };
   return o;
 }

@@ -7,12 +7,12 @@ import pytest
 
 GET = ["/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/echo", "/v2/models/echo/versions/1", "/v2/models/echo/ready",
        "/v2/models/echo/config", "/v2/models/echo/versions/1/config", "/v2/models/echo/stats", "/v2/models/stats", "/metrics",
-       "/v2/systemsharedmemory/status", "/v2/systemsharedmemory/region/r/status", "/v2/cudasharedmemory/status", "/v2/verge/tenants"]
+       "/v2/systemsharedmemory/status", "/v2/systemsharedmemory/region/r/status", "/v2/cudasharedmemory/status", "/v2/verge/tenants", "/v2/verge/status", "/"]
 POST = ["/v2/models/echo/infer", "/v2/models/echo/versions/1/infer", "/v2/repository/index", "/v2/repository/models/echo/load",
         "/v2/repository/models/echo/unload", "/v2/systemsharedmemory/unregister", "/v2/systemsharedmemory/region/r/register",
         "/v2/systemsharedmemory/region/r/unregister", "/v2/cudasharedmemory/unregister"]
 BOTH = ["/v2/logging", "/v2/trace/setting", "/v2/models/echo/trace/setting"]
-UNKNOWN = ["/", "/v1", "/v3/models/echo", "/v2/", "/v2x", "/v2/models", "/v2/models/", "/v2/models//infer", "/v2/models/echo/what",
+UNKNOWN = ["/v1", "/v3/models/echo", "/v2/", "/v2x", "/v2/models", "/v2/models/", "/v2/models//infer", "/v2/models/echo/what",
            "/v2/models/echo/infer/more", "/v2/models/echo/versions", "/v2/models/echo/versions//infer", "/v2/models/echo/trace",
            "/v2/repository", "/v2/repository/", "/v2/repository/models/echo", "/v2/repository/models//load", "/v2/repository/models/echo/reload",
            "/v2/systemsharedmemory", "/v2/systemsharedmemory/register", "/v2/systemsharedmemory/region//status", "/v2/trace", "/v2/trace/", "/v2/logging/x",

@@ -10,7 +10,7 @@ declare -A why=(
   [libspdlog-dev]="logs" [libfmt-dev]="logs" [libcli11-dev]="command line" [libsimdjson-dev]="request JSON" [zlib1g-dev]="gzip and npz data"
   [protobuf-compiler]="descriptors for server reflection" [libjpeg62-turbo-dev]="JPEG decoding" [libpng-dev]="PNG decoding"
   [libgtest-dev]="tests" [libgmock-dev]="tests" [nghttp2-client]="load tests (h2load)" [curl]="tests"
-  [python3-venv]="Python environments" [dataset-fashion-mnist]="the example's data"
+  [python3-venv]="Python environments" [chromium]="tests of the page" [dataset-fashion-mnist]="the example's data"
 )
 case ${1:-} in
   bench) why=([libgrpc++-dev]="grpc++, to compare with" [libprotobuf-dev]="its messages" [protobuf-compiler]="its messages" [protobuf-compiler-grpc]="its service") ;;
