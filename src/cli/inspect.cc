@@ -58,6 +58,16 @@ Json model_json(const package::Package& p, const Device& device) {
   j["ok_here"] = profile ? Json(ok) : Json();
   const VariantSpec* best = profile ? package::default_variant(p.manifest, *profile) : nullptr;
   j["default_variant"] = best ? Json(best->id) : Json();
+  if (!p.manifest.family.empty()) j["family"] = p.manifest.family;
+  if (!p.manifest.stages.empty()) {
+    j["stages"] = Json::array();
+    for (const StageSpec& stage : p.manifest.stages) {
+      Json inputs = Json::array(), outputs = Json::array();
+      for (const TensorSpec& t : stage.network.inputs) inputs.push_back(t.name);
+      for (const TensorSpec& t : stage.network.outputs) outputs.push_back(t.name);
+      j["stages"].push_back({{"exit", stage.exit}, {"output", stage.output}, {"inputs", inputs}, {"outputs", outputs}});
+    }
+  }
   j["warnings"] = p.warnings;
   return j;
 }
@@ -157,6 +167,13 @@ int models_command(const std::string& path, bool json) {
                                                            : m["default_variant"].get<std::string>();
     std::printf("%-28s %7lld %9zu %9s  %s\n", m["name"].get<std::string>().c_str(), static_cast<long long>(m["version"].get<int64_t>()),
                 m["variants"].get<size_t>(), ok.c_str(), best.c_str());
+    std::string more;
+    if (m.contains("family")) more = "family " + m["family"].get<std::string>();
+    if (m.contains("stages")) {
+      more += more.empty() ? "exits" : ", exits";
+      for (const Json& stage : m["stages"]) more += " " + stage["exit"].get<std::string>();
+    }
+    if (!more.empty()) std::printf("%-28s %s\n", "", more.c_str());
   }
   return kExitOk;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "report/exits.h"
 #include "report/plots.h"
 #include "report/style.h"
 #include "report/svg.h"
@@ -235,7 +236,7 @@ std::string html_report(const Summary& s) {
   out += "<h1>" + html(m.name) + " <span class=\"soft\">version " + std::to_string(m.version) + "</span></h1>";
   if (!m.description.empty()) out += "<p>" + html(m.description) + "</p>";
   out += "<p class=\"sub\">" + html(verdict_counts(s)) + (s.profile ? ", measured on " + html(s.profile->device.cpu_model) : std::string(", not measured on any device yet")) + "</p>";
-  out += headline(s) + quality_section(s) + variants_section(s) + native_section(s) + batch_section(s) + cost_section(s) + reasons_section(s) + facts_section(s);
+  out += headline(s) + quality_section(s) + exits_section(s) + variants_section(s) + native_section(s) + batch_section(s) + cost_section(s) + reasons_section(s) + facts_section(s);
   out += "<footer>Made by Verge. This page is one file and loads nothing.</footer></main></body></html>\n";
   return out;
 }

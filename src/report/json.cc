@@ -1,5 +1,6 @@
 // The report for programs. Its fields are kept stable; what was not measured is null.
 #include "core/json.h"
+#include "report/exits.h"
 #include "report/tables.h"
 
 namespace verge::report {
@@ -56,6 +57,7 @@ Json variant_json(const Summary& s, const Row& row) {
       row.best ? Json{{"per_second", row.throughput()}, {"batch", row.best->batch}, {"cores", row.best->cores}} : Json();
   j["default"] = row.is_default;
   j["pareto"] = row.on_front;
+  add_exits(j, s, row);
   return j;
 }
 
@@ -92,6 +94,7 @@ std::string json_report(const Summary& s) {
   j["profiles"] = profiles;
   const Row* chosen = s.default_row();
   j["default_variant"] = chosen ? Json(chosen->spec->id) : Json();
+  add_exits(j, s);
   j["native_paths"] = Json::array();
   for (const auto& n : m.native_paths)
     j["native_paths"].push_back({{"path", n.path}, {"batch", n.batch}, {"n", n.n}, {"p50_us", n.p50_us}});

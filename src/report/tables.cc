@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "report/exits.h"
 #include "report/text.h"
 
 namespace verge::report {
@@ -136,6 +137,7 @@ std::string terminal_table(const Summary& s, const Options& options) {
   if (s.default_row() || std::any_of(s.rows.begin(), s.rows.end(), [](const Row& r) { return r.on_front; }))
     out += std::string("\n▸ answers where a request names no variant   • no other variant is both faster and ") +
            (s.quality == Quality::kDifference ? "closer to the reference" : "more accurate") + "\n";
+  out += exits_lines(s);
   bool any = false;
   for (const Row& row : s.rows) {
     if (row.verdict == Verdict::kOk || row.reason.empty()) continue;
