@@ -55,6 +55,34 @@ TEST(Verify, TheReferenceItselfIsOk) {
   EXPECT_EQ(p.accuracy_samples, kSamples);
 }
 
+TEST(Verify, EveryExitIsJudgedByTheReferencesSameExit) {
+  // The first exit is right on fewer samples than the last: no loss, where the reference's own first exit is no better.
+  Reference late = classifier(true), early = late;
+  late.network.outputs[0].name = "late";
+  late.outputs = {{"late", scores()}};
+  Tensor worse = scores();
+  for (int i = 0; i < kSamples / 5; ++i) std::swap(worse.as<float>()[i * 10], worse.as<float>()[i * 10 + 5]);
+  early.network.outputs[0].name = "early";
+  early.outputs = {{"early", worse}};
+  early.accuracy = *accuracy_of(early, early.outputs);
+  EXPECT_LT(early.accuracy, 0.9);
+  const std::vector<Reference> references = {early, late};
+  const std::vector<std::string> names = {"one", "two"};
+  VariantProfile p;
+  judge_exits(references, names, "f32", {{"early", worse}, {"late", scores()}}, p);
+  EXPECT_EQ(p.verdict, Verdict::kOk) << p.reason;
+  ASSERT_EQ(p.exits.size(), 2u);
+  EXPECT_DOUBLE_EQ(p.exits[0].accuracy, early.accuracy);
+  EXPECT_DOUBLE_EQ(p.accuracy, late.accuracy) << "the model's is that of its last exit";
+  EXPECT_EQ(p.accuracy_samples, kSamples);
+  // One bad exit is enough, and it is named.
+  judge_exits(references, names, "f32", {{"early", scores(0.01)}, {"late", scores()}}, p);
+  EXPECT_EQ(p.verdict, Verdict::kRejected);
+  EXPECT_THAT(p.reason, HasSubstr("exit 'one': "));
+  judge_exits(references, names, "f32", {{"early", worse}}, p);
+  EXPECT_THAT(p.reason, HasSubstr("exit 'two': it has no output 'late'"));
+}
+
 TEST(Verify, ExactVariantsHaveATightLimitReducedOnesDoNot) {
   Reference r = classifier(true);
   VariantProfile exact = judged(r, "f32", scores(0.01));

@@ -157,6 +157,58 @@ TEST(ReportTest, PageStandsAlone) {
   EXPECT_LT(page.size(), 400u << 10);
 }
 
+// Two variants of two stages: one is faster in the first, the other in the second.
+package::Package chain_package() {
+  package::Package p = sample_package();
+  p.manifest.family = "widths";
+  p.manifest.stages = {{{}, "<early>", "a"}, {{}, "late", "b"}};
+  auto cell = [](double us) {
+    LatencyCell c;
+    c.n = 100;
+    c.p50_us = c.mean_us = us;
+    return c;
+  };
+  for (auto& v : p.profiles[0].variants) {
+    const bool one = v.id == "openvino-ir-f32", other = v.id == "litert-tflite-f32";
+    if (!one && !other) continue;
+    v.stages = {{{cell(one ? 40 : 30)}, 1000}, {{cell(one ? 60 : 90)}, 1000}};
+    v.exits = {{0.8, 1e-6}, {0.88125, 2e-6}};
+    v.confidence = {{{0.0}, {1, 0}, 0.8, 0.4, 0.09}, {{0.9}, {0.5, 0.5}, 0.879, 0.7, 0.004}};
+    v.entropy = {{{100.0}, {1, 0}, 0.8, 0.4, 0.09}};
+  }
+  return p;
+}
+
+TEST(ReportTest, ExitsAreShownWithTheirAccuracyTimeAndCurves) {
+  const package::Package p = chain_package();
+  const auto json = parse_json(*render(p, Format::kJson, {}), "report");
+  ASSERT_TRUE(json.ok());
+  EXPECT_EQ((*json)["family"], "widths");
+  EXPECT_EQ((*json)["exits"][1], "late");
+  for (const Json& v : (*json)["variants"]) {
+    if (v["id"] != "openvino-ir-f32") continue;
+    EXPECT_EQ(v["exits"][0]["p50_us"], 40);
+    EXPECT_EQ(v["exits"][1]["p50_us"], 100);
+    EXPECT_DOUBLE_EQ(v["exits"][0]["share_of_time"].get<double>(), 0.4);
+    EXPECT_EQ(v["confidence"].size(), 2u);
+  }
+  const Json& mixed = (*json)["mixed_engines"];
+  EXPECT_EQ(mixed["p50_us"], 90);
+  EXPECT_EQ(mixed["single_variant"], "openvino-ir-f32");
+  EXPECT_EQ(mixed["stages"][0]["variant"], "litert-tflite-f32");
+  const std::string page = *render(p, Format::kHtml, {});
+  EXPECT_NE(page.find("Where to leave"), std::string::npos);
+  EXPECT_NE(page.find("calibrated for a loss of 0.0040"), std::string::npos);
+  EXPECT_NE(page.find("at most 10 % gained"), std::string::npos);
+  EXPECT_NE(page.find("&lt;early&gt;"), std::string::npos);
+  EXPECT_EQ(page.find("<early>"), std::string::npos);
+  const std::string table = *render(p, Format::kTable, {});
+  EXPECT_NE(table.find("openvino-ir-f32: <early> 0.8000 in 40.0 µs, late 0.8812 in 100 µs"), std::string::npos) << table;
+  // Ordinary models have none of it.
+  EXPECT_EQ(render(sample_package(), Format::kJson, {})->find("exits"), std::string::npos);
+  EXPECT_EQ(render(sample_package(), Format::kHtml, {})->find("Where to leave"), std::string::npos);
+}
+
 TEST(ReportTest, ExtremeFiguresAreDrawnWithoutHarm) {
   package::Package p = sample_package();
   for (auto& v : p.profiles[0].variants) {
