@@ -322,8 +322,24 @@ Status join(const Run& run, int64_t at, int64_t rows, LaneWork& work) {
   return {};
 }
 
+// Where the answer of an engine run lies. Of a multi-exit model that is the stage at whose exit it was left, and its one output stands for the
+// network's.
+struct Answered {
+  EngineBuffers& buffers;
+  const LoadedNetwork& loaded;
+  int64_t only = -1;  // the output that stands for all
+  uint32_t output(uint32_t n) const { return only < 0 ? n : static_cast<uint32_t>(only); }
+};
+
+Answered answered(Run& engine_run) {
+  const uint32_t left_at = engine_run.plan.left_at;
+  if (engine_run.version->stages.empty()) return {engine_run, *engine_run.resident};
+  return {engine_run.stages[left_at], engine_run.resident->stages[left_at], engine_run.version->stages[left_at].output};
+}
+
 // The wanted outputs of one request: samples `first`, …, of the engine run of `engine_run` (rows < 0: all of them).
 Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
+  const Answered from = answered(engine_run);
   const ServedVersion& version = *run.version;
   const Manifest& m = version.manifest();
   Request& request = *run.request;
@@ -332,28 +348,30 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
   request.outputs.clear();
   for (const uint32_t o : run.wanted) {
     const transform::Chain& chain = version.after[o];
-    const uint32_t n = version.from[o];
-    TensorView view = engine_run.network_outputs[n];
+    const uint32_t n = from.output(version.from[o]);
+    TensorView view = from.buffers.network_outputs[n];
     if (rows >= 0) {
       if (view.shape.rank() == 0 || view.shape[0] < first + rows) {
-        return internal_error("output '" + m.network.outputs[n].name + "' of a batch came back as " + view.shape.to_string());
+        return internal_error("output '" + m.outputs[o].from + "' of a batch came back as " + view.shape.to_string());
       }
       const size_t sample = view.data.size() / static_cast<size_t>(view.shape[0]);
       view.data = view.data.subspan(static_cast<size_t>(first) * sample, static_cast<size_t>(rows) * sample);
       view.shape[0] = rows;
     }
-    const uint32_t a = run.resident->binding.outputs[n];
+    const uint32_t a = from.loaded.binding.outputs[n];
     const std::byte* from_engine = view.data.data();
     if (!chain.empty()) {
       VERGE_ASSIGN(view, chain.run(view, run.after[o]));
     }
     // What no step has put elsewhere lies with the engine run: in buffers of the batch's first request, of the lane, or of the instance, which are
     // used again before the answer is written.
-    if (view.dtype != DType::kBytes && view.data.data() == from_engine) {
-      const verge_tensor& t = engine_run.engine_outputs[a];
+    const bool lanes_own = &from.buffers != &run;
+    if ((view.dtype != DType::kBytes || lanes_own) && view.data.data() == from_engine) {
+      const verge_tensor& t = from.buffers.engine_outputs[a];
       const auto* begin = static_cast<const std::byte*>(t.data);
       const bool inside = from_engine >= begin && from_engine < begin + std::max<uint64_t>(t.byte_size, 1);
-      if (&run != &engine_run || (inside && t.owner == nullptr && t.release == nullptr && t.data != run.lent[a].data())) {
+      if (lanes_own || (inside && t.owner == nullptr && t.release == nullptr && t.data != run.lent[a].data())) {
+        if (run.lent.size() <= a) run.lent.resize(a + 1);
         std::byte* copy = run.lent[a].ensure(view.data.size(), 64);
         if (copy == nullptr) return no_memory(view.data.size());
         if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
@@ -380,7 +398,9 @@ void execute_alone(Run& run, LaneWork& work) {
     run.reason = Reason::kExpired;
     run.status = Status(Code::kDeadlineExceeded, "");  // the front words it
   }
-  if (run.status.ok()) {
+  if (run.status.ok() && !run.version->stages.empty()) {
+    run.status = run_chain(run);
+  } else if (run.status.ok()) {
     run.reason = Reason::kEngine;
     run.counts_run = true;
     run.run_rows = run.batch;
@@ -429,17 +449,21 @@ void execute(std::span<Run* const> batch) {
     run->started_ns = run->assembled_ns = begun;
     run->counts_run = false;
     run->padded = 0;
-    make_room(*run, run->version->manifest().network, run->resident->model->signature());
+    if (run->version->stages.empty()) make_room(*run, run->version->manifest().network, run->resident->model->signature());
   }
   LaneGroup& group = first.resident->groups[first.lane()];
   if (batch.size() > 1 && execute_together(batch, group.work)) {
     group.curve.learn(first.run_rows, first.finished_ns - begun);
+    first.resident->predictor(first.lane()).learn(first.run_rows, first.finished_ns - begun);
   } else {
     for (Run* run : batch) {
       const uint64_t own = batch.size() > 1 ? os::monotonic_ns() : begun;
       run->started_ns = own;
       execute_alone(*run, group.work);
-      if (run->status.ok()) group.curve.learn(run->batch, run->finished_ns - own);
+      if (!run->status.ok()) continue;
+      group.curve.learn(run->batch, run->finished_ns - own);
+      // A chain learns stage by stage.
+      if (run->version->stages.empty()) run->resident->predictor(run->lane()).learn(run->batch, run->finished_ns - own);
     }
   }
   group.work.trim();

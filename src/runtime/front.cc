@@ -15,6 +15,8 @@ namespace {
 // bounds: an answer should not wait for long for those that come after it, but where much waits, reading and writing (and refusing) in larger groups
 // costs less for each.
 constexpr uint64_t kShortestTurnNs = 100'000, kLongestTurnNs = 4'000'000, kTurnsWaiting = 8;
+// Where requests share runs, one is reckoned to hold its lane for its part of a run of so many.
+constexpr int64_t kCompany = 8;
 // Of requests that seem hopeless, one in so many is run.
 constexpr uint64_t kProbeEvery = 64;
 // Memory in pooled runs of one front beyond which a returned run is given to the heap instead.
@@ -33,10 +35,6 @@ Status hopeless_status(uint64_t left_ns, uint64_t needed_ns, uint64_t ahead_ns =
   std::string why = "it cannot be done by its deadline: " + std::to_string(left_ns / 1000) + " us are left, ";
   if (ahead_ns != 0) why += "what waits before it takes " + std::to_string(ahead_ns / 1000) + " us and ";
   return {Code::kDeadlineExceeded, why + "a run takes " + std::to_string(needed_ns / 1000) + " us"};
-}
-
-uint64_t sequence_hash(const Sequence& s) {
-  return s.text.empty() ? s.id * 0x9E3779B97F4A7C15ull >> 32 : std::hash<std::string_view>()(s.text);
 }
 
 bool expired(const Request& r, uint64_t now) { return r.bounds.deadline_ns != 0 && now >= r.bounds.deadline_ns; }
@@ -62,6 +60,9 @@ FrontImpl::FrontImpl(Shared& shared, uint32_t index, std::function<void()> wake,
       unknown_(shared.metrics.unknown()),
       queue_(places_, shared.options.tenants) {
   batch_.reserve(policy::BatchCurve::kMostRows);
+  std::lock_guard lock(shared_.bounds_mutex);
+  bounds_ = shared_.bounds;
+  make_room_to_choose();
 }
 
 FrontImpl::~FrontImpl() {
@@ -97,6 +98,7 @@ void FrontImpl::infer(Request& request) {
   request.run = request.pending = nullptr;
   request.status = Status();
   request.outputs.clear();
+  request.chosen = {};
   request.answered_version = 0;
   request.queue_ns = request.assembly_ns = request.compute_ns = request.encode_ns = 0;
   request.batch = 0;
@@ -105,6 +107,8 @@ void FrontImpl::infer(Request& request) {
 
   const auto model = table().models.find(request.model);
   if (model == table().models.end()) {
+    const auto family = table().families.find(request.model);
+    if (family != table().families.end() && request.version <= 1) return admit(request, nullptr, &family->second);
     return fail(request, unknown_, not_found("Request for unknown model: " + model_name(request) + " is not found"), Reason::kUnknownModel);
   }
   const VersionEntry* version = model->second.find(request.version);
@@ -118,39 +122,57 @@ void FrontImpl::infer(Request& request) {
   if (!version->broken.ok()) {
     return fail(request, *version->stats, unavailable("model " + model_name(request) + " cannot be served: " + version->broken.message()), Reason::kBrokenModel);
   }
-  const int variant = choose_variant(request, *version);
-  if (variant < 0) return;  // answered
+  if (is_bounded(request, *version)) return admit(request, version, nullptr);
+  infer_plain(request, *version);
+}
 
+// Without bounds: by the variant that it names, or the default one.
+void FrontImpl::infer_plain(Request& request, const VersionEntry& version) {
+  const int variant = choose_variant(request, version);
+  if (variant < 0) return;  // answered
+  Run* run = begin(request, version, *version.stats, false);
+  if (run == nullptr) return;
+  run->variant = static_cast<uint32_t>(variant);
+  const VariantEntry& entry = version.variants[static_cast<size_t>(variant)];
+  if (entry.state != policy::VariantState::kResident) return hold_back(run, entry, version);
+  run->resident = entry.resident.get();
+  dispatch(run);
+}
+
+// A run for the request, whose inputs are those of `version`; nullptr: it has been answered. Which variant runs is not settled yet.
+Run* FrontImpl::begin(Request& request, const VersionEntry& version, ModelStats& stats, bool bounded) {
   Run* run = acquire();
   run->request = &request;
-  run->version = version->served.get();
-  run->stats = version->stats;
-  run->variant = static_cast<uint32_t>(variant);
+  run->version = version.served.get();
+  run->stats = &stats;
+  run->variant = 0;
   run->status = Status();
   run->padded = 0;
   run->run_rows = 0;
-  run->counts_run = run->pinned = run->joins = run->waits_for_load = false;
-  run->ahead_ns = 0;
+  run->counts_run = run->pinned = run->joins = run->waits_for_load = run->probes = false;
+  run->ahead_ns = run->cost_ns = 0;
+  run->lane_wish = UINT32_MAX;
+  run->plan.clear();
   run->queued_ns = os::monotonic_ns();
   run->started_ns = run->assembled_ns = run->finished_ns = 0;
   const uint64_t priority = request.bounds.priority;
   run->priority = static_cast<uint32_t>(priority == 0 ? kDefaultPriority : std::min(priority, kLowestPriority));
   run->tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0;
   run->flow = request.flow;
-  run->due_ns = policy::due_ns(run->queued_ns, request.bounds.deadline_ns);
+  run->due_ns = bounded ? 0 : policy::due_ns(run->queued_ns, request.bounds.deadline_ns);
   run->hold = hold_;
   ++hold_->uses;
   request.pending = run;
-  if (Status s = validate(*run->version, request, *run, run->reason); !s.ok()) return fail_run(run, std::move(s), run->reason);
-  if (expired(request, run->queued_ns)) return fail_run(run, expired_status(request, run->queued_ns), Reason::kExpired);
+  const auto failed = [&](Status s, Reason reason) {
+    fail_run(run, std::move(s), reason);
+    return nullptr;
+  };
+  if (Status s = validate(*run->version, request, *run, run->reason); !s.ok()) return failed(std::move(s), run->reason);
+  if (expired(request, run->queued_ns)) return failed(expired_status(request, run->queued_ns), Reason::kExpired);
   if (run->version->sequences != nullptr) {
-    if (Status s = begin_turn(run); !s.ok()) return fail_run(run, std::move(s), Reason::kSequence);
+    if (Status s = begin_turn(run); !s.ok()) return failed(std::move(s), Reason::kSequence);
   }
-
-  const VariantEntry& entry = version->variants[static_cast<size_t>(variant)];
-  if (entry.state != policy::VariantState::kResident) return hold_back(run, entry, *version);
-  run->resident = entry.resident.get();
-  dispatch(run);
+  return run;
 }
 
 // The variant's index; -1 where there is none and the request has been answered.
@@ -197,7 +219,10 @@ void FrontImpl::dispatch(Run* run) {
   std::array<policy::LaneLoad, kMostFronts> loads;
   if (lanes != 0) {
     run->pinned = request.sequence.given();
-    if (run->turn.entry != nullptr) {
+    if (run->lane_wish < lanes) {
+      chosen = run->lane_wish;
+      loads[chosen] = {shared_.lanes[chosen]->waiting(), shared_.lanes[chosen]->busy()};
+    } else if (run->turn.entry != nullptr) {
       chosen = run->turn.lane % lanes;
     } else if (run->pinned) {
       chosen = sequence_hash(request.sequence) % lanes;
@@ -208,9 +233,13 @@ void FrontImpl::dispatch(Run* run) {
   }
   run->joins = run->resident->max_rows > 1 && !request.sequence.given();
   const uint64_t predicted = run->resident->groups[chosen].predicted_ns.load(std::memory_order_relaxed);
-  run->probes = false;
+  if (run->cost_ns == 0) {
+    run->cost_ns = predicted * static_cast<uint64_t>(run->batch);
+    if (run->joins) run->cost_ns = std::min(run->cost_ns, run->resident->predictor(static_cast<uint32_t>(chosen)).predict(kCompany).typical_ns / kCompany * static_cast<uint64_t>(run->batch));
+  }
+  const bool planned = run->plan.said;  // the choice has looked at the time
   const uint64_t cautious = run->resident->groups[chosen].cautious_ns.load(std::memory_order_relaxed);
-  if (run->due_ns != 0 && run->queued_ns + cautious > run->due_ns) {
+  if (!planned && run->due_ns != 0 && run->queued_ns + cautious > run->due_ns) {
     // Now and then one is run all the same: a prediction that is too long would otherwise never be put right.
     run->probes = ++hopeless_ % kProbeEvery == 0;
     if (!run->probes) return fail_run(run, hopeless_status(run->due_ns - run->queued_ns, cautious), Reason::kHopeless);
@@ -218,13 +247,18 @@ void FrontImpl::dispatch(Run* run) {
   if (lanes == 0) {
     run->enter(index_);
     if (queue_.comes_too_late(*run, run->queued_ns)) {
+      run->started_ns = run->queued_ns;
+      if (planned) {
+        run->reason = Reason::kDeadlineBound;
+        return fail_run(run, bound_status(*run), Reason::kDeadlineBound);
+      }
       return fail_run(run, hopeless_status(run->due_ns - run->queued_ns, cautious, run->ahead_ns), Reason::kHopeless);
     }
   }
   if (!take_tenant_place(run)) return;
   if (lanes == 0) {
     if (places_.waiting.load(std::memory_order_relaxed) >= limit) return full("the queue", limit);
-    places_.waiting.fetch_add(1, std::memory_order_relaxed);
+    places_.comes(*run);
     places_.held.fetch_add(1, std::memory_order_relaxed);
     begin_waiting(run);
     queue_.push(run, run->queued_ns);
@@ -307,9 +341,9 @@ void FrontImpl::cancel(Request& request) {
 // The request ends now; its run comes back when the lane comes across it.
 void FrontImpl::give_up(Run* run, Status status, Reason reason) {
   if (shared_.lanes.empty()) {
-    places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    places_.goes(*run);
   } else {
-    shared_.lanes[run->lane()]->left();
+    shared_.lanes[run->lane()]->left(*run);
   }
   deadlines_.remove(run);
   leave_tenant_place(run);
@@ -461,6 +495,7 @@ void FrontImpl::complete(Run* run) {
 void FrontImpl::answer(Run* run) {
   Request& r = *run->request;
   if (!run->status.ok()) {
+    if (run->reason == Reason::kDeadlineBound || run->reason == Reason::kAccuracyBound) run->status = bound_status(*run);
     if (run->reason == Reason::kExpired) run->status = expired_status(r, run->started_ns);
     if (run->reason == Reason::kHopeless) {
       run->status = hopeless_status(run->due_ns - std::min(run->due_ns, run->started_ns),
@@ -477,6 +512,7 @@ void FrontImpl::answer(Run* run) {
   r.answered_version = run->version->source->version;
   r.answered_variant = run->version->manifest().variants[run->variant].id;
   r.run = run;
+  tell_chosen(*run, r);
   leave_tenant_place(run);
   end_turn(run);
   run->version->variant_stats[run->variant]->at(index_, run->tenant).add(*run, r);
@@ -535,6 +571,7 @@ void FrontImpl::post(std::function<void()> fn) {
 void FrontImpl::set_table(std::shared_ptr<const Table> table) {
   TableHold* old = hold_;
   hold_ = new TableHold{std::move(table)};
+  make_room_to_choose();
   if (old->uses == 0) delete old;
   recheck_waiting();
   changed();
@@ -572,6 +609,7 @@ void FrontImpl::recycle(Run* run) {
   run->request = nullptr;
   run->resident = nullptr;
   run->version = nullptr;
+  run->plan.clear();
   TableHold* hold = std::exchange(run->hold, nullptr);
   run->kept = run->kept_bytes();
   if (free_bytes_ + run->kept > kMostPooledBytes) {

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "runtime/bounds.h"
 #include "runtime/deadlines.h"
 #include "runtime/lane.h"
 #include "runtime/mailbox.h"
@@ -26,6 +27,16 @@ struct Shared {
   // Requests that wait for lanes, of tenants that have a limit.
   std::unique_ptr<std::atomic<uint32_t>[]> tenant_waiting;
   std::function<void(std::shared_ptr<const ServedVersion>, uint32_t variant)> request_load;
+  // What a lane draws while it works, by the declared model; 0: unknown.
+  double lane_watts(uint32_t lane) const {
+    const EnergyModel& e = options.energy;
+    if (!e.declared()) return 0;
+    const double cores = options.lanes.empty() ? 1 : static_cast<double>(std::max<size_t>(options.lanes[lane].size(), 1));
+    return e.idle_watts / lane_count() + e.active_watts_per_core * cores;
+  }
+  // Of each tenant, for fronts that are made later; the fronts have their own.
+  mutable std::mutex bounds_mutex;
+  std::vector<std::shared_ptr<const TenantBounds>> bounds;
   uint32_t lane_count() const { return lanes.empty() ? options.fronts : static_cast<uint32_t>(lanes.size()); }
 };
 
@@ -51,6 +62,7 @@ class FrontImpl final : public Front {
     if (on_change_) on_change_();
   }
   const Table& table() const { return *hold_->table; }
+  void set_bounds(uint32_t tenant, std::shared_ptr<const TenantBounds> bounds) { bounds_[tenant] = std::move(bounds); }
   void begin_drain(std::function<void()> drained);
   void recycle(Run* run);
   void count_encoding(const Run& run, uint64_t ns);
@@ -61,7 +73,25 @@ class FrontImpl final : public Front {
 
  private:
   Run* acquire();
+  Run* begin(Request& request, const VersionEntry& version, ModelStats& stats, bool bounded);
+  void infer_plain(Request& request, const VersionEntry& version);
   int choose_variant(Request& request, const VersionEntry& version);
+  // In admission.cc: requests that have bounds, or whose model has exits or is a family.
+  bool is_bounded(const Request& request, const VersionEntry& version) const;
+  void admit(Request& request, const VersionEntry* version, const FamilyEntry* family);
+  struct Offer;
+  void make_room_to_choose() {
+    candidates_.reserve(table().most_options);
+    considered_.reserve(table().most_options);
+    reasons_.reserve(table().most_options);
+  }
+  void gather(const Offer& offer, const Request& request, const Run& run);
+  void refuse_bounds(Run* run, const Offer& offer, const policy::Choice& choice, const policy::Demands& demands);
+  Status plan_exits(const Offer& offer, Run& run, const policy::Demands& demands, const Option& chosen) const;
+  void tell_trace(const Offer& offer, Run& run, int32_t chosen) const;
+  void tell_chosen(Run& run, Request& request) const;
+  Status bound_status(const Run& run) const;
+  uint32_t lane_for(const Run& run, const Request& request, uint64_t now, uint64_t* wait_ns) const;
   Status begin_turn(Run* run);
   void end_turn(Run* run);
   bool take_tenant_place(Run* run);
@@ -102,6 +132,12 @@ class FrontImpl final : public Front {
   uint64_t runs_out_ = 0;  // runs that lanes or queues still have, their requests answered or not
   uint64_t hopeless_ = 0;
   bool in_turn_ = false;
+
+  std::vector<std::shared_ptr<const TenantBounds>> bounds_;  // by tenant
+  // Of the choice that is being made, reused.
+  std::vector<policy::Candidate> candidates_;
+  std::vector<uint32_t> considered_;      // candidate -> option
+  std::vector<policy::Passed> reasons_;
 
   // Without lane threads: this front is the lane.
   LanePlaces places_;

@@ -8,6 +8,7 @@
 #include <climits>
 
 #include "os/process.h"
+#include "runtime/table.h"
 
 namespace verge::runtime {
 
@@ -15,6 +16,14 @@ namespace {
 
 // A lane that is far behind keeps runs of requests that are over; so many for each one that may wait.
 constexpr uint32_t kHeldForEach = 4;
+
+uint64_t expected_ns(const std::vector<Run*>& batch) {
+  const Run& first = *batch.front();
+  if (batch.size() == 1) return first.cost_ns;
+  int64_t rows = 0;
+  for (const Run* run : batch) rows += run->batch;
+  return first.resident->predictor(first.lane()).predict(rows).typical_ns;
+}
 
 }  // namespace
 
@@ -37,13 +46,13 @@ void Lane::start(const std::vector<std::unique_ptr<Lane>>& lanes) {
 }
 
 bool Lane::submit(Run* run, uint32_t limit) {
-  if (places_.waiting.fetch_add(1, std::memory_order_relaxed) >= limit) {
-    places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+  if (places_.comes(*run) >= limit) {
+    places_.goes(*run);
     return false;
   }
   if (places_.held.fetch_add(1, std::memory_order_relaxed) >= kHeldForEach * limit) {
     places_.held.fetch_sub(1, std::memory_order_relaxed);
-    places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    places_.goes(*run);
     return false;
   }
   run->enter(index_);
@@ -86,9 +95,9 @@ bool Lane::take_over() {
     }
     --left;
     any = true;
-    busiest->places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    busiest->places_.goes(*run);
     busiest->places_.held.fetch_sub(1, std::memory_order_relaxed);
-    places_.waiting.fetch_add(1, std::memory_order_relaxed);
+    places_.comes(*run);
     places_.held.fetch_add(1, std::memory_order_relaxed);
     queue_.push(run, now);
   }
@@ -157,7 +166,9 @@ void Lane::loop() {
     const LaneQueue::Next next = queue_.take(now, batch, ended);
     while (Run* run = ended.pop()) work_.end(run);
     if (next.any) {
+      begins(now, expected_ns(batch));
       work_.serve(batch);
+      ends();
       continue;
     }
     if (queue_.empty()) {

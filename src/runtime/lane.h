@@ -40,7 +40,7 @@ class Lane {
   // Any thread. `limit` bounds what waits; false when it is reached.
   bool submit(Run* run, uint32_t limit);
   // Any thread, once a run that waits here was given up.
-  void left() { places_.waiting.fetch_sub(1, std::memory_order_relaxed); }
+  void left(const Run& run) { places_.goes(run); }
 
   // Takes the lane if its thread is asleep and nothing waits. The caller may then enter the lane's instances until it gives the lane back.
   bool try_borrow();
@@ -49,6 +49,10 @@ class Lane {
   uint32_t index() const { return index_; }
   const std::vector<int>& cores() const { return cores_; }
   uint32_t waiting() const { return places_.waiting.load(std::memory_order_relaxed); }
+  uint64_t ahead_ns(uint64_t now) const { return places_.ahead_ns(now); }
+  // By whoever has the lane.
+  void begins(uint64_t now, uint64_t cost_ns) { places_.busy_until_ns.store(now + cost_ns, std::memory_order_relaxed); }
+  void ends() { places_.busy_until_ns.store(0, std::memory_order_relaxed); }
   bool busy() const { return head_.load(std::memory_order_relaxed) != kAsleep; }
 
  private:

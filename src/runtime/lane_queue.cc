@@ -20,6 +20,11 @@ constexpr size_t kMostWorkBytes = size_t{64} << 20;
 
 bool later(const LaneGroup::Entry& a, const LaneGroup::Entry& b) { return a.place != b.place ? a.place > b.place : a.order > b.order; }
 
+// To be sure of an answer: of a choice made by bounds the least that would do, else a run.
+uint64_t needed_ns(const LaneGroup& g, const Run& run) {
+  return run.plan.needs_ns != 0 ? run.plan.needs_ns : g.curve.predict(run.batch) + g.curve.deviation();
+}
+
 }  // namespace
 
 void LaneWork::trim() {
@@ -43,13 +48,14 @@ LaneQueue::LaneQueue(LanePlaces& places, const std::vector<TenantOptions>& tenan
 LaneGroup& LaneQueue::group_of(const Run& run) const { return run.resident->groups[run.lane()]; }
 
 uint64_t LaneQueue::cost_of(const LaneGroup& g, const Run& run) {
+  if (run.plan.exit != kNoExit) return std::max<uint64_t>(run.cost_ns, 1);
   return std::max<uint64_t>(g.curve.least_per_row(run.resident->max_rows), 1) * static_cast<uint64_t>(run.batch);
 }
 
 bool LaneQueue::comes_too_late(Run& run, uint64_t now) const {
   if (run.due_ns == 0 || run.probes || size_ == 0) return false;
   const LaneGroup& own = group_of(run);
-  const uint64_t needed = now + own.curve.predict(run.batch) + own.curve.deviation();
+  const uint64_t needed = now + needed_ns(own, run);
   // Some entries are of requests that have ended; which, only their runs know.
   const double held = std::max<double>(places_.held.load(std::memory_order_relaxed), 1);
   const double real = stretch_ * std::min(1.0, places_.waiting.load(std::memory_order_relaxed) / held);
@@ -73,9 +79,9 @@ void LaneQueue::push_or_end(Run* run, uint64_t now, Fifo<Run>& ended) {
 
 // A claimed run that is not to be begun any more.
 void LaneQueue::end_hopeless(Run* run, uint64_t now) {
-  places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+  places_.goes(*run);
   run->started_ns = run->assembled_ns = run->finished_ns = now;
-  run->reason = now >= run->due_ns ? Reason::kExpired : Reason::kHopeless;
+  run->reason = now >= run->due_ns ? Reason::kExpired : run->plan.said ? Reason::kDeadlineBound : Reason::kHopeless;
   run->status = Status(Code::kDeadlineExceeded, "");  // the front words it
 }
 
@@ -118,7 +124,7 @@ bool LaneQueue::drop_ended(LaneGroup& g, uint64_t now, Fifo<Run>& ended) {
   while (!g.heap.empty()) {
     Run* run = g.heap.front().run;
     const uint64_t deadline = run->due_ns;
-    const bool hopeless = deadline != 0 && (now >= deadline || (!run->probes && now + g.curve.predict(run->batch) + g.curve.deviation() > deadline));
+    const bool hopeless = deadline != 0 && (now >= deadline || (!run->probes && now + needed_ns(g, *run) > deadline));
     if (run->is_waiting() && !hopeless) return true;
     pop(g);
     if (hopeless && run->claim()) end_hopeless(run, now);
@@ -173,7 +179,7 @@ void LaneQueue::fill(LaneGroup& g, uint64_t now, std::vector<Run*>& batch, Fifo<
       ended.push(run);
       continue;
     }
-    places_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    places_.goes(*run);
     took_cost_ += cost_of(g, *run);
     if (run->due_ns != 0) earliest = std::min(earliest, run->due_ns);
     rows += run->batch;

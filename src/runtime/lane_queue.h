@@ -65,6 +65,23 @@ struct alignas(64) LaneGroup {
 struct LanePlaces {
   std::atomic<uint32_t> waiting{0};  // not begun
   std::atomic<uint32_t> held{0};     // those, and requests that have ended but whose runs the lane has not come across yet
+  std::atomic<uint64_t> backlog_ns{0};  // what those not begun are expected to take
+  std::atomic<uint64_t> busy_until_ns{0};  // when what runs now is expected to end; 0: nothing runs
+
+  // How many waited before it.
+  uint32_t comes(const Run& run) {
+    backlog_ns.fetch_add(run.cost_ns, std::memory_order_relaxed);
+    return waiting.fetch_add(1, std::memory_order_relaxed);
+  }
+  // It begins, or has ended before that.
+  void goes(const Run& run) {
+    waiting.fetch_sub(1, std::memory_order_relaxed);
+    backlog_ns.fetch_sub(run.cost_ns, std::memory_order_relaxed);
+  }
+  uint64_t ahead_ns(uint64_t now) const {
+    const uint64_t until = busy_until_ns.load(std::memory_order_relaxed);
+    return backlog_ns.load(std::memory_order_relaxed) + (until > now ? until - now : 0);
+  }
 };
 
 class LaneQueue {

@@ -57,6 +57,43 @@ int64_t rows_together(const Manifest& m, const Resident& resident) {
   return policy::BatchCurve::kMostRows;
 }
 
+// A feature is written where the stages that take it want it: no copy between them.
+void align_features(const ServedVersion& version, Resident& resident) {
+  for (size_t k = 0; k < version.stages.size(); ++k) {
+    const LoadedNetwork& taker = resident.stages[k];
+    for (size_t a = 0; a < taker.binding.inputs.size(); ++a) {
+      const ServedStage::Input& from = version.stages[k].inputs[taker.binding.inputs[a]];
+      if (from.stage < 0) continue;
+      LoadedNetwork& giver = resident.stages[static_cast<size_t>(from.stage)];
+      uint64_t& alignment = giver.output_alignment[giver.binding.outputs[from.index]];
+      alignment = std::max(alignment, taker.input_alignment[a]);
+    }
+  }
+}
+
+// What the profile says of each part's times, measured on as many cores as the lane uses; where it has none, on the next fewer.
+void seed(Resident& resident, const VariantProfile& profile, uint32_t lane, int64_t cores) {
+  const auto each = [&](const std::vector<LatencyCell>& cells, auto take) {
+    int64_t nearest = 0;
+    for (const LatencyCell& c : cells) {
+      if (c.cores <= cores) nearest = std::max(nearest, c.cores);
+    }
+    for (const LatencyCell& c : cells) {
+      if (c.cores == nearest && c.p50_us > 0) take(c, static_cast<uint64_t>(c.p50_us * 1000));
+    }
+  };
+  each(profile.latency, [&](const LatencyCell& c, uint64_t ns) {
+    if (c.cores == cores) resident.groups[lane].curve.seed(c.batch, ns);
+  });
+  const auto p99 = [](const LatencyCell& c) { return c.p99_us > 0 ? static_cast<uint64_t>(c.p99_us * 1000) : 0; };
+  if (resident.stages.empty()) {
+    each(profile.latency, [&](const LatencyCell& c, uint64_t ns) { resident.predictor(lane).seed(c.batch, ns, p99(c)); });
+  }
+  for (uint32_t k = 0; k < resident.stages.size() && k < profile.stages.size(); ++k) {
+    each(profile.stages[k].latency, [&](const LatencyCell& c, uint64_t ns) { resident.predictor(lane, k).seed(c.batch, ns, p99(c)); });
+  }
+}
+
 }  // namespace
 
 Loader::Loader(Shared& shared, std::function<void(std::shared_ptr<const Table>)> publish)
@@ -154,7 +191,9 @@ std::shared_ptr<Loader::Version> Loader::make_version(const std::shared_ptr<cons
     return version;
   }
   for (const VariantSpec& v : source->manifest.variants) {
-    (*served)->variant_stats.push_back(shared_.metrics.variant(source->name, source->version, v.id));
+    std::vector<std::string> exits;
+    for (const StageSpec& stage : source->manifest.stages) exits.push_back(stage.exit);
+    (*served)->variant_stats.push_back(shared_.metrics.variant(source->name, source->version, v.id, std::move(exits)));
     if (v.id == source->default_variant) version->default_variant = static_cast<int>((*served)->variant_stats.size()) - 1;
   }
   version->served = std::move(served).value();
@@ -287,9 +326,16 @@ void Loader::publish() {
     entry->broken = version->broken;
     entry->default_variant = version->default_variant;
     entry->variants = version->variants;
+    if (entry->served != nullptr) add_options(*entry);
+    table->most_options = std::max(table->most_options, entry->options.size());
     table->models[key.first].versions[key.second] = std::move(entry);
   }
   for (auto& [name, model] : table->models) model.choose_latest();
+  add_families(
+      *table, [this](const std::string& name) { return shared_.metrics.model(name); },
+      [this](const std::string& family, const std::string& why) {
+        if (std::exchange(families_refused_[family], why) != why) log(LogLevel::kWarning, "family_not_offered", {{"family", family}, {"reason", why}});
+      });
   std::shared_ptr<const Table> old;  // dropped outside of the lock
   {
     std::lock_guard lock(table_mutex_);
@@ -346,7 +392,8 @@ void Loader::do_load(const std::shared_ptr<Version>& version, uint32_t variant) 
   stats.loads.fetch_add(1, std::memory_order_relaxed);
   stats.resident_bytes.fetch_add((*loaded)->reserved_bytes, std::memory_order_relaxed);
   fields["seconds"] = static_cast<double>(os::monotonic_ns() - begun) / 1e9;
-  fields["executed_precision"] = (*loaded)->model->executed_precision();
+  const engine::Model* model = (*loaded)->model != nullptr ? (*loaded)->model.get() : (*loaded)->stages.front().model.get();
+  fields["executed_precision"] = model->executed_precision();
   fields["reserved_bytes"] = (*loaded)->reserved_bytes;
   fields["process_resident_bytes"] = os::resident_bytes();
   log(LogLevel::kInfo, "variant_resident", std::move(fields));
@@ -408,6 +455,44 @@ Status Loader::reserve(const ModelSource& source, const VariantSpec& spec, const
   return {};
 }
 
+int Loader::threads_on(uint32_t lane) const {
+  const RuntimeOptions& options = shared_.options;
+  const int most = options.lanes.empty() ? 1 : std::max<int>(static_cast<int>(options.lanes[lane].size()), 1);
+  return options.threads == 0 ? most : std::min(options.threads, most);
+}
+
+// An engine's model of one network, with an instance for each lane. `where` is put before errors, if not empty.
+Status Loader::load_network(const ModelSource& source, const VariantSpec& spec, const Signature& network, const std::string& where, LoadedNetwork& out) {
+  const auto tell = [&](const Status& s) { return where.empty() ? s : s.prefixed(where); };
+  const std::vector<int> no_cores;
+  const std::vector<std::vector<int>>& lanes = shared_.options.lanes;
+  auto files = source.prepare(spec);
+  if (!files.ok()) return tell(files.status());
+  auto engine = shared_.options.catalog->get(spec.engine);
+  if (!engine.ok()) return tell(engine.status());
+  engine::LoadSpec load_spec = std::move(files).value();
+  load_spec.threads = threads_on(0);
+  load_spec.cores = lanes.size() == 1 ? lanes[0] : no_cores;
+  auto model = (*engine)->load(load_spec);
+  if (!model.ok()) return tell(model.status());
+  LoadedNetwork loaded;
+  loaded.model = std::move(model).value();
+  loaded.lends_outputs = ((*engine)->capabilities() & VERGE_CAP_EXTERNAL_OUTPUTS) != 0;
+  const Signature& artifact = loaded.model->signature();
+  auto binding = bind(network, artifact, spec.names);
+  if (!binding.ok()) return tell(binding.status());
+  loaded.binding = std::move(binding).value();
+  for (uint32_t lane = 0; lane < shared_.lane_count(); ++lane) {
+    auto instance = loaded.model->create_instance(lanes.empty() ? no_cores : lanes[lane], threads_on(lane));
+    if (!instance.ok()) return tell(instance.status());
+    loaded.instances.push_back(std::move(instance).value());
+  }
+  for (uint32_t i = 0; i < artifact.inputs.size(); ++i) loaded.input_alignment.push_back(alignment_of(*loaded.instances[0], false, i, artifact.inputs[i].dtype));
+  for (uint32_t i = 0; i < artifact.outputs.size(); ++i) loaded.output_alignment.push_back(alignment_of(*loaded.instances[0], true, i, artifact.outputs[i].dtype));
+  static_cast<LoadedNetwork&>(out) = std::move(loaded);
+  return {};
+}
+
 Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t variant) {
   const ModelSource& source = *version.source;
   const VariantSpec& spec = source.manifest.variants[variant];
@@ -429,50 +514,28 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
 
   auto resident = std::make_unique<Resident>();
   const uint64_t before = os::resident_bytes();
-  auto files = source.prepare(spec);
-  if (!files.ok()) return failed(files.status());
-  auto engine = shared_.options.catalog->get(spec.engine);
-  if (!engine.ok()) return failed(engine.status());
-  const RuntimeOptions& options = shared_.options;
-  const auto threads_of = [&](const std::vector<int>& cores) {
-    const int most = std::max<int>(static_cast<int>(cores.size()), 1);
-    return options.threads == 0 ? most : std::min(options.threads, most);
-  };
-  const std::vector<int> no_cores;
   const uint32_t lanes = shared_.lane_count();
-  const std::vector<int>& first = options.lanes.empty() ? no_cores : options.lanes[0];
-  engine::LoadSpec load_spec = std::move(files).value();
-  load_spec.threads = threads_of(first);
-  load_spec.cores = options.lanes.size() == 1 ? first : no_cores;
-  auto model = (*engine)->load(load_spec);
-  if (!model.ok()) return failed(model.status());
+  if (spec.stages.empty()) {
+    if (Status s = load_network(source, spec, source.manifest.network, {}, *resident); !s.ok()) return failed(std::move(s));
+  } else {
+    resident->parts = static_cast<uint32_t>(spec.stages.size());
+    resident->stages.resize(spec.stages.size());
+    for (size_t k = 0; k < spec.stages.size(); ++k) {
+      // To whoever prepares the files a stage is a variant of its own.
+      VariantSpec stage = spec;
+      stage.artifacts = spec.stages[k].artifacts;
+      stage.names = spec.stages[k].names;
+      stage.stages.clear();
+      const std::string where = "stage " + std::to_string(k + 1);
+      if (Status s = load_network(source, stage, source.manifest.stages[k].network, where, resident->stages[k]); !s.ok()) {
+        resident.reset();
+        return failed(std::move(s));
+      }
+    }
+    align_features(*version.served, *resident);
+  }
   move_to(version, variant, LifeEvent::kLoaded);
   publish();
-
-  resident->model = std::move(model).value();
-  resident->lends_outputs = ((*engine)->capabilities() & VERGE_CAP_EXTERNAL_OUTPUTS) != 0;
-  const Signature& artifact = resident->model->signature();
-  auto binding = bind(source.manifest.network, artifact, spec.names);
-  if (!binding.ok()) {
-    resident.reset();
-    return failed(binding.status());
-  }
-  resident->binding = std::move(binding).value();
-  for (uint32_t lane = 0; lane < lanes; ++lane) {
-    const std::vector<int>& cores = options.lanes.empty() ? no_cores : options.lanes[lane];
-    auto instance = resident->model->create_instance(cores, threads_of(cores));
-    if (!instance.ok()) {
-      resident.reset();
-      return failed(instance.status());
-    }
-    resident->instances.push_back(std::move(instance).value());
-  }
-  for (uint32_t i = 0; i < artifact.inputs.size(); ++i) {
-    resident->input_alignment.push_back(alignment_of(*resident->instances[0], false, i, artifact.inputs[i].dtype));
-  }
-  for (uint32_t i = 0; i < artifact.outputs.size(); ++i) {
-    resident->output_alignment.push_back(alignment_of(*resident->instances[0], true, i, artifact.outputs[i].dtype));
-  }
   resident->groups = std::make_unique<LaneGroup[]>(lanes);
   for (uint32_t lane = 0; lane < lanes; ++lane) {
     LaneGroup& group = resident->groups[lane];
@@ -480,14 +543,11 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
     group.work.joined.resize(source.manifest.network.inputs.size());
     group.work.joined_inputs.resize(source.manifest.network.inputs.size());
   }
-  resident->max_rows = rows_together(source.manifest, *resident);
+  // Requests of a multi-exit model leave at different exits, so each goes alone.
+  resident->max_rows = spec.stages.empty() ? rows_together(source.manifest, *resident) : 1;
+  resident->predictors = std::make_unique<Predictor[]>(size_t{lanes} * resident->parts);
   if (const VariantProfile* p = source.profile.variant(spec.id); p != nullptr) {
-    for (uint32_t lane = 0; lane < lanes; ++lane) {
-      const int64_t cores = options.lanes.empty() ? 1 : threads_of(options.lanes[lane]);
-      for (const LatencyCell& cell : p->latency) {
-        if (cell.cores == cores && cell.p50_us > 0) resident->groups[lane].curve.seed(cell.batch, static_cast<uint64_t>(cell.p50_us * 1000));
-      }
-    }
+    for (uint32_t lane = 0; lane < lanes; ++lane) seed(*resident, *p, lane, threads_on(lane));
   }
   if (Status s = warm(*version.served, *resident, spec); !s.ok()) {
     resident.reset();
@@ -517,11 +577,14 @@ Status Loader::warm(const ServedVersion& served, Resident& resident, const Varia
     if (t.dtype == DType::kInvalid) t = zero_sample(input);
     run.network_inputs.push_back(t.view());
   }
-  for (uint32_t lane = 0; lane < resident.instances.size(); ++lane) {
+  std::vector<uint64_t> took(resident.parts);
+  for (uint32_t lane = 0; lane < shared_.lane_count(); ++lane) {
     // The first run pays for what the engine does once; the second one is what requests will see.
     for (int k = 0; k < 2; ++k) {
       const uint64_t begun = os::monotonic_ns();
-      Status s = run_network(source.manifest.network, resident, lane, run, resident.groups[lane].work, Outputs::kOwn);
+      LaneWork& work = resident.groups[lane].work;
+      Status s = served.stages.empty() ? run_network(source.manifest.network, resident, lane, run, work, Outputs::kOwn)
+                                       : run_all_stages(served, resident, lane, run, took);
       run.release_engine_outputs();
       if (!s.ok()) {
         if (real) return s.prefixed("warming up");
@@ -529,7 +592,15 @@ Status Loader::warm(const ServedVersion& served, Resident& resident, const Varia
         return {};
       }
       LaneGroup& group = resident.groups[lane];
-      if (k == 1) group.curve.learn(1, os::monotonic_ns() - begun);
+      if (k == 1) {
+        const uint64_t all = os::monotonic_ns() - begun;
+        group.curve.learn(1, all);
+        if (served.stages.empty()) took[0] = all;
+        // Where the profile says nothing.
+        for (uint32_t part = 0; part < resident.parts; ++part) {
+          if (resident.predictor(lane, part).predict(1).typical_ns == 0) resident.predictor(lane, part).seed(1, took[part], 0);
+        }
+      }
       group.tell_predictions();
     }
   }

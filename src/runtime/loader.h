@@ -68,6 +68,8 @@ class Loader {
   void do_retire(const Key& key, std::function<void()> unloaded);
   void do_load(const std::shared_ptr<Version>& version, uint32_t variant);
   Result<std::unique_ptr<Resident>> load(Version& version, uint32_t variant);
+  Status load_network(const ModelSource& source, const VariantSpec& spec, const Signature& network, const std::string& where, LoadedNetwork& out);
+  int threads_on(uint32_t lane) const;
   Status warm(const ServedVersion& served, Resident& resident, const VariantSpec& spec);
   Status reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes, uint64_t& engine_bytes);
   void release(const std::shared_ptr<Version>& version, uint32_t variant, Resident* resident);
@@ -82,6 +84,7 @@ class Loader {
   std::map<Key, std::shared_ptr<Version>> incoming_;  // to take the place of one that answers, when they are loaded
   std::deque<Key> left_;  // versions that have gone, the latest last
   std::map<std::string, bool> engines_used_;
+  std::map<std::string, std::string> families_refused_;  // and why, as it was last logged
 
   mutable std::mutex table_mutex_;  // scrapes and new fronts against the loader; never taken by a request
   std::shared_ptr<const Table> table_;

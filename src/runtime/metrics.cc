@@ -67,6 +67,10 @@ const char* reason_name(Reason r) {
     case Reason::kMemoryLimit: return "memory_limit";
     case Reason::kTransform: return "transform";
     case Reason::kEngine: return "engine";
+    case Reason::kDeadlineBound: return "deadline";
+    case Reason::kAccuracyBound: return "accuracy";
+    case Reason::kEnergyBound: return "energy";
+    case Reason::kBounds: return "bounds";
   }
   return "invalid";
 }
@@ -85,6 +89,13 @@ void VariantStats::Part::add(const Run& run, const Request& r) {
   if (run.padded != 0) padded.add(run.padded);
   if (r.bounds.deadline_ns != 0 && run.assembled_ns > r.bounds.deadline_ns) late.add(1);
   last_ns.set(run.finished_ns);
+  if (run.plan.said) chosen.add(1);
+  if (run.plan.left_at != kNoExit && exits != nullptr) {
+    exits[run.plan.left_at].add(1);
+    chain_shared.add(run.plan.shared_bytes);
+    chain_copied.add(run.plan.copied_bytes);
+  }
+  if (r.chosen.energy_mj > 0) energy_uj.add(static_cast<uint64_t>(r.chosen.energy_mj * 1000));
   queue.add(r.queue_ns);
   assembly.add(r.assembly_ns);
   compute.add(r.compute_ns);
@@ -113,10 +124,11 @@ ModelStats* Metrics::model(const std::string& name) {
   return slot.get();
 }
 
-std::shared_ptr<VariantStats> Metrics::variant(const std::string& model, int64_t version, const std::string& variant) {
+std::shared_ptr<VariantStats> Metrics::variant(const std::string& model, int64_t version, const std::string& variant, std::vector<std::string> exits) {
   std::lock_guard lock(mutex_);
   auto& slot = variants_[{model, version, variant}];
-  if (slot == nullptr) {
+  // The same version may come again with other exits; what was counted before stays with whoever still counts.
+  if (slot == nullptr || slot->exits != exits) {
     slot = std::make_shared<VariantStats>();
     slot->model = model;
     slot->version = version;
@@ -124,6 +136,8 @@ std::shared_ptr<VariantStats> Metrics::variant(const std::string& model, int64_t
     slot->tenants = static_cast<uint32_t>(tenants_.size());
     slot->part_count = size_t{fronts_} * tenants_.size();
     slot->parts = std::make_unique<VariantStats::Part[]>(slot->part_count);
+    slot->exits = std::move(exits);
+    for (size_t i = 0; i < slot->part_count && !slot->exits.empty(); ++i) slot->parts[i].exits = std::make_unique<Counter[]>(slot->exits.size());
   }
   return slot;
 }
@@ -158,6 +172,28 @@ std::string Metrics::text(const Gauges& g) const {
   counter("verge_runs_total", "Engine runs; several requests may share one.", &VariantStats::Part::runs);
   counter("verge_late_runs_total", "Requests that reached the engine after their deadline.", &VariantStats::Part::late);
   counter("verge_padded_samples_total", "Samples of padding that engines of fixed batch sizes computed.", &VariantStats::Part::padded);
+
+  counter("verge_choices_total", "Requests whose variant or exit was a matter of bounds.", &VariantStats::Part::chosen);
+  counter("verge_chain_bytes_shared_total", "Bytes of features that a stage took where the one before had left them.", &VariantStats::Part::chain_shared);
+  counter("verge_chain_bytes_copied_total", "Bytes of features that had to be copied on their way to a stage.", &VariantStats::Part::chain_copied);
+  head(out, "verge_exits_total", "counter", "Answers of multi-exit models, by exit.");
+  for (const auto& [key, s] : variants_) {
+    for (uint32_t t = 0; t < tenants_.size(); ++t) {
+      for (size_t e = 0; e < s->exits.size(); ++e) {
+        uint64_t sum = 0;
+        for (uint32_t f = 0; f < fronts_; ++f) sum += s->at(f, t).exits[e].get();
+        if (sum != 0) line(out, "verge_exits_total", labels_of(*s) + ",exit=\"" + escaped(s->exits[e]) + "\"" + tenant_label(t), std::to_string(sum));
+      }
+    }
+  }
+  head(out, "verge_energy_mj_total", "counter", "Energy of answered requests in millijoules, by the lanes' busy time.");
+  for (uint32_t t = 0; t < tenants_.size(); ++t) {
+    uint64_t sum = 0;
+    for (const auto& [key, s] : variants_) {
+      for (uint32_t f = 0; f < fronts_; ++f) sum += s->at(f, t).energy_uj.get();
+    }
+    line(out, "verge_energy_mj_total", "tenant=\"" + escaped(tenants_[t]) + "\"", std::to_string(sum / 1000) + "." + std::to_string(1000 + sum % 1000).substr(1));
+  }
 
   head(out, "verge_failures_total", "counter", "Requests not answered, by status code and reason.");
   for (const auto& [name, s] : models_) {

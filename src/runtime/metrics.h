@@ -39,8 +39,12 @@ enum class Reason : uint8_t {
   kMemoryLimit,
   kTransform,
   kEngine,
+  kDeadlineBound,
+  kAccuracyBound,
+  kEnergyBound,
+  kBounds,
 };
-inline constexpr size_t kReasons = 18;
+inline constexpr size_t kReasons = 22;
 const char* reason_name(Reason r);  // "queue_full", …
 
 inline constexpr size_t kCodes = 17;
@@ -101,11 +105,16 @@ struct VariantStats {
     Counter runs;
     Counter late;     // requests that reached the engine after their deadline
     Counter last_ns;  // os::monotonic_ns() of the last answer
+    Counter chosen;   // requests whose variant or exit was a matter of bounds
+    Counter energy_uj;
+    Counter chain_shared, chain_copied;  // bytes of features from stage to stage
+    std::unique_ptr<Counter[]> exits;    // answers by exit; of a multi-exit model
     Histogram queue, assembly, compute, encode, total;
     BatchStats batches;
     void add(const Run& run, const Request& answered_request);
   };
   std::string model, variant;
+  std::vector<std::string> exits;  // names
   int64_t version = 0;
   uint32_t tenants = 1;
   size_t part_count = 0;
@@ -120,7 +129,7 @@ class Metrics {
  public:
   Metrics(uint32_t fronts, const std::vector<TenantOptions>& tenants);
   ModelStats* model(const std::string& name);
-  std::shared_ptr<VariantStats> variant(const std::string& model, int64_t version, const std::string& variant);
+  std::shared_ptr<VariantStats> variant(const std::string& model, int64_t version, const std::string& variant, std::vector<std::string> exits = {});
   // A version's figures are told no more; whoever still counts in them may.
   void forget(const std::string& model, int64_t version);
   ModelStats& unknown() { return *model(""); }  // requests for models that are not served

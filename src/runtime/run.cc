@@ -1,8 +1,13 @@
 #include "runtime/run.h"
 
 #include <cstdlib>
+#include <functional>
 
 namespace verge::runtime {
+
+uint64_t sequence_hash(const Sequence& s) {
+  return s.text.empty() ? s.id * 0x9E3779B97F4A7C15ull >> 32 : std::hash<std::string_view>()(s.text);
+}
 
 Buffer::~Buffer() { std::free(data_); }
 

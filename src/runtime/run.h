@@ -12,6 +12,7 @@
 #include "core/tensor.h"
 #include "runtime/api.h"
 #include "runtime/metrics.h"
+#include "runtime/plan.h"
 #include "runtime/sequences.h"
 #include "transform/chain.h"
 #include "verge/engine.h"
@@ -55,6 +56,8 @@ struct EngineBuffers {
   size_t kept_bytes() const;
 };
 
+uint64_t sequence_hash(const Sequence& s);
+
 struct Run : EngineBuffers {
   Run* next = nullptr;
   Request* request = nullptr;  // nullptr: it has been answered, and only the run is still on its way
@@ -81,6 +84,8 @@ struct Run : EngineBuffers {
   static constexpr uint32_t kNoTimer = UINT32_MAX;
   uint32_t timer = kNoTimer;  // its place among the front's deadlines
   bool probes = false;        // runs though it seems hopeless
+  uint64_t cost_ns = 0;       // that it is expected to hold the lane
+  uint32_t lane_wish = UINT32_MAX;  // the lane that the choice reckoned with
   bool waits_for_load = false;
   bool has_tenant_place = false;
 
@@ -107,6 +112,7 @@ struct Run : EngineBuffers {
   std::vector<uint32_t> wanted;    // served outputs, in the order of the answer
   std::vector<transform::Chain::Scratch> after;  // of the chains of served outputs
   std::vector<EngineBuffers> stages;  // of a multi-exit model
+  Plan plan;
 
   size_t kept = 0;  // kept_bytes() while it is pooled
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "os/process.h"
@@ -10,7 +11,8 @@ namespace {
 
 class RuntimeImpl final : public ServerRuntime {
  public:
-  explicit RuntimeImpl(RuntimeOptions options) : shared_(std::move(options)) {
+  RuntimeImpl(RuntimeOptions options, std::vector<std::shared_ptr<const TenantBounds>> bounds) : shared_(std::move(options)) {
+    shared_.bounds = std::move(bounds);
     for (uint32_t i = 0; i < shared_.options.lanes.size(); ++i) {
       Lane::Work work;
       work.serve = [](std::vector<Run*>& batch) {
@@ -39,18 +41,40 @@ class RuntimeImpl final : public ServerRuntime {
 
   void infer(Front& front, Request& request) override { static_cast<Handle&>(front).impl.infer(request); }
 
+  Status set_bounds(uint32_t tenant, BoundsDefaults defaults) override {
+    if (tenant >= shared_.options.tenants.size()) return invalid_argument("there is no tenant " + std::to_string(tenant));
+    auto checked = check_bounds(std::move(defaults));
+    if (!checked.ok()) return checked.status().prefixed("tenant '" + shared_.options.tenants[tenant].name + "'");
+    std::lock_guard lock(fronts_mutex_);
+    {
+      std::lock_guard bounds_lock(shared_.bounds_mutex);
+      shared_.bounds[tenant] = *checked;
+    }
+    for (FrontImpl* front : fronts_) front->post([front, tenant, bounds = *checked] { front->set_bounds(tenant, bounds); });
+    return {};
+  }
+  Result<BoundsDefaults> bounds(uint32_t tenant) const override {
+    std::lock_guard lock(shared_.bounds_mutex);
+    if (tenant >= shared_.bounds.size()) return invalid_argument("there is no tenant " + std::to_string(tenant));
+    return shared_.bounds[tenant]->given;
+  }
+
   void cancel(Front& front, Request& request) override { static_cast<Handle&>(front).impl.cancel(request); }
 
   bool live() const override { return true; }
   bool ready() const override { return !preparing_.load(std::memory_order_relaxed) && loader_->ready(); }
 
   Result<bool> model_ready(Front& front, std::string_view name, int64_t version) const override {
+    if (const FamilyEntry* family = find_family(front, name, version); family != nullptr) {
+      return std::any_of(family->members.begin(), family->members.end(), [](const auto& member) { return answers(*member); });
+    }
     VERGE_ASSIGN(const auto found, find(front, name, version));
     const VersionEntry& v = *found.second;
     return v.default_variant >= 0 && v.variants[static_cast<size_t>(v.default_variant)].state == policy::VariantState::kResident;
   }
 
   Result<ModelDoc> model_doc(Front& front, std::string_view name, int64_t version) const override {
+    if (const FamilyEntry* family = find_family(front, name, version); family != nullptr) return describe(*family);
     VERGE_ASSIGN(const auto found, find(front, name, version));
     return describe(*found.first, *found.second);
   }
@@ -58,6 +82,10 @@ class RuntimeImpl final : public ServerRuntime {
   Result<std::vector<ModelStatistics>> statistics(Front& front, std::string_view name, int64_t version) const override {
     const Table& table = static_cast<Handle&>(front).impl.table();
     std::vector<ModelStatistics> out;
+    if (const FamilyEntry* family = find_family(front, name, version); family != nullptr) {
+      out.push_back(statistics_of(*family));
+      return out;
+    }
     if (!name.empty()) {
       const auto found = find(front, name, version);
       if (!found.ok()) return found.status();
@@ -150,6 +178,12 @@ class RuntimeImpl final : public ServerRuntime {
     return std::pair(&model->second, v);
   }
 
+  static const FamilyEntry* find_family(Front& front, std::string_view name, int64_t version) {
+    const auto& families = static_cast<Handle&>(front).impl.table().families;
+    const auto it = families.find(name);
+    return it == families.end() || version > 1 ? nullptr : &it->second;
+  }
+
   Shared shared_;
   std::mutex fronts_mutex_;  // the list of fronts; not on the request path
   std::vector<FrontImpl*> fronts_;
@@ -175,7 +209,13 @@ Result<std::unique_ptr<ServerRuntime>> make_runtime(RuntimeOptions options) {
     if (!(t.weight > 0 && t.weight <= 1e6)) return invalid_argument("tenant '" + t.name + "': its weight must be above 0 and at most 1000000");
   }
   if (options.queue_limit < 1) return invalid_argument("queue limit: it must be at least 1");
-  return std::unique_ptr<ServerRuntime>(std::make_unique<RuntimeImpl>(std::move(options)));
+  std::vector<std::shared_ptr<const TenantBounds>> bounds;
+  for (const TenantOptions& t : options.tenants) {
+    auto checked = check_bounds(t.bounds);
+    if (!checked.ok()) return checked.status().prefixed("tenant '" + t.name + "'");
+    bounds.push_back(std::move(checked).value());
+  }
+  return std::unique_ptr<ServerRuntime>(std::make_unique<RuntimeImpl>(std::move(options), std::move(bounds)));
 }
 
 }  // namespace verge::runtime

@@ -73,6 +73,17 @@ Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> 
     v->after.push_back(std::move(chain));
     v->from.push_back(static_cast<uint32_t>(from));
   }
+  VERGE_ASSIGN(v->stages, link_stages(m));
+  for (const VariantSpec& spec : m.variants) {
+    const VariantProfile* p = source->profile.variant(spec.id);
+    std::vector<double> accuracy;
+    if (v->stages.empty()) {
+      accuracy.push_back(p == nullptr ? -1 : p->accuracy);
+    } else {
+      for (size_t k = 0; k < v->stages.size(); ++k) accuracy.push_back(p == nullptr || k >= p->exits.size() ? -1 : p->exits[k].accuracy);
+    }
+    v->exit_accuracy.push_back(std::move(accuracy));
+  }
   v->source = std::move(source);
   return v;
 }

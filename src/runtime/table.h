@@ -4,15 +4,19 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "policy/choose.h"
 #include "policy/lifecycle.h"
+#include "runtime/chain.h"
 #include "runtime/lane_queue.h"
 #include "runtime/metrics.h"
+#include "runtime/predictor.h"
 #include "runtime/runtime.h"
 #include "runtime/sequences.h"
 #include "transform/chain.h"
@@ -34,6 +38,8 @@ struct ServedVersion {
   std::vector<transform::Chain> after;   // the network's way to a served output
   std::vector<uint32_t> from;            // served output -> network output
   std::vector<std::shared_ptr<VariantStats>> variant_stats;  // as source->manifest.variants
+  std::vector<ServedStage> stages;       // of a multi-exit model, as the manifest's
+  std::vector<std::vector<double>> exit_accuracy;  // by variant and exit; of a model without exits one a variant. Negative: unknown
   std::unique_ptr<LiveSequences> sequences;  // nullptr: it is stateless
   const Manifest& manifest() const { return source->manifest; }
 };
@@ -65,6 +71,10 @@ struct Resident : LoadedNetwork {
   int64_t max_rows = 1;  // samples of several requests that may go through the engine at once; 1: each goes alone
   // What waits for it, by lane. Touched by whoever has the lane.
   mutable std::unique_ptr<LaneGroup[]> groups;
+  // What it takes, by lane and stage. Learned from by whoever has the lane.
+  uint32_t parts = 1;  // stages, or one
+  std::unique_ptr<Predictor[]> predictors;
+  Predictor& predictor(uint32_t lane, uint32_t part = 0) const { return predictors[size_t{lane} * parts + part]; }
 };
 
 struct VariantEntry {
@@ -75,7 +85,21 @@ struct VariantEntry {
   Status last_error;      // of the last load
 };
 
+// One way to answer: a variant, up to one of its exits.
+struct Option {
+  uint32_t member = 0;      // of a family: which of its versions
+  uint32_t variant = 0;
+  uint32_t exit = kNoExit;  // kNoExit: the model has none
+  double accuracy = -1;
+  policy::Quantiles profiled;  // of one sample, as the profile has it
+  bool resident = false;
+  bool dominated = false;   // by option `by`: never to be chosen
+  int32_t by = -1;
+};
+
 struct VersionEntry {
+  std::vector<Option> options;  // what a request that has bounds chooses among
+  uint32_t resident_options = 0;  // loaded, and not dominated
   std::shared_ptr<const ServedVersion> served;  // nullptr where it is broken
   std::shared_ptr<const ModelSource> source;
   ModelStats* stats = nullptr;
@@ -96,13 +120,28 @@ struct ModelEntry {
   void choose_latest();  // when `versions` is complete
 };
 
+// Models offered together under one name.
+struct FamilyEntry {
+  std::string name;
+  std::vector<std::shared_ptr<const VersionEntry>> members;  // the latest version of each, none broken
+  std::vector<Option> options;                               // of all members
+  ModelStats* stats = nullptr;
+};
+
 struct Table {
   std::map<std::string, ModelEntry, std::less<>> models;
+  std::map<std::string, FamilyEntry, std::less<>> families;  // none has a model's name
+  size_t most_options = 0;  // of a model or family
 };
+// When all versions are in: their options, and the families. `stats` finds a family's. Says what cannot be offered together.
+void add_options(VersionEntry& version);
+void add_families(Table& table, const std::function<ModelStats*(const std::string&)>& stats, const std::function<void(const std::string& family, const std::string& why)>& refused);
 
 // What metadata says.
 ModelDoc describe(const ModelEntry& model, const VersionEntry& version);
+ModelDoc describe(const FamilyEntry& family);
 ModelStatistics statistics_of(const VersionEntry& version);
+ModelStatistics statistics_of(const FamilyEntry& family);
 // "'a', 'b'": the variants of the manifest that a request may name.
 std::string variant_names(const Manifest& manifest);
 

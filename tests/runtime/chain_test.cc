@@ -1,0 +1,335 @@
+// Multi-exit models on a lane: features in place, exit rules, bounds at admission and at the lane.
+#include <cmath>
+
+#include "chain_support.h"
+
+namespace verge::runtime {
+namespace {
+
+class Chain : public testing::Test {
+ protected:
+  ChainServer server;
+  TestFront front{*server.runtime};
+
+  void serve(package::ChainOptions o = {}) { server.serve(server.chain(o)); }
+  void run(ChainCall& c) {
+    front.infer(c.request);
+    ASSERT_TRUE(front.run_until([&] { return c.done; }));
+  }
+  std::string metrics() { return server.runtime->metrics_text(); }
+};
+
+TEST_F(Chain, WithoutBoundsTheLastExitAnswers) {
+  serve();
+  ChainCall c("chain", four_exits());
+  run(c);
+  ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+  EXPECT_FLOAT_EQ(c.answer(), 0.9f);
+  EXPECT_EQ(c.request.outputs.at(0).name, "scores");
+  const Chosen& chosen = c.request.chosen;
+  EXPECT_TRUE(chosen.said);
+  EXPECT_EQ(chosen.exit, "exit4");
+  EXPECT_EQ(chosen.rule, "predictive");
+  EXPECT_EQ(chosen.reason, "the last exit");
+  EXPECT_NEAR(chosen.accuracy, 0.91, 1e-9);
+  EXPECT_NEAR(chosen.confidence, 0.9, 1e-6);
+  EXPECT_GT(chosen.measured_ms, 4);
+  EXPECT_GT(chosen.predicted_ms, 4);
+  EXPECT_TRUE(chosen.trace.empty());
+}
+
+TEST_F(Chain, FeaturesStayWhereTheyAre) {
+  serve({.features = 1000});
+  for (int i = 0; i < 3; ++i) {
+    ChainCall c("chain", four_exits(), 1000);
+    run(c);
+    ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+  }
+  // Three hand-overs of 1000 floats in each of three requests.
+  EXPECT_NE(metrics().find("verge_chain_bytes_shared_total{model=\"chain\",version=\"1\",variant=\"identity-f32\"} 36000\n"), std::string::npos) << metrics();
+  EXPECT_NE(metrics().find("verge_chain_bytes_copied_total{model=\"chain\",version=\"1\",variant=\"identity-f32\"} 0\n"), std::string::npos);
+  EXPECT_NE(metrics().find("verge_exits_total{model=\"chain\",version=\"1\",variant=\"identity-f32\",exit=\"exit4\"} 3\n"), std::string::npos);
+}
+
+TEST_F(Chain, SeveralSamplesLeaveTogetherByTheLeastSure) {
+  serve();
+  ChainCall c("chain", {{0.95f, 0.03f, 0.02f, 0.5f, 0.3f, 0.2f}, {0.9f, 0.05f, 0.05f, 0.8f, 0.1f, 0.1f}, {1, 0, 0, 1, 0, 0}, {1, 0, 0, 1, 0, 0}}, 4, 2);
+  c.request.bounds.confidence = 0.75;
+  run(c);
+  ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+  EXPECT_EQ(c.request.chosen.exit, "exit2");
+  EXPECT_NEAR(c.request.chosen.confidence, 0.8, 1e-6);
+  EXPECT_FLOAT_EQ(c.answer(3), 0.8f);
+}
+
+TEST_F(Chain, EachRuleLeavesWhereItSays) {
+  serve();
+  const auto exit_of = [&](auto set) {
+    ChainCall c("chain", four_exits());
+    set(c.request.bounds);
+    run(c);
+    EXPECT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+    return std::string(c.request.chosen.exit) + " by " + std::string(c.request.chosen.rule);
+  };
+  EXPECT_EQ(exit_of([](Bounds& b) { b.exit = "exit2"; }), "exit2 by fixed");
+  EXPECT_EQ(exit_of([](Bounds& b) { b.confidence = 0.55; }), "exit2 by predictive");
+  EXPECT_EQ(exit_of([](Bounds& b) { b.confidence = 0.75, b.rule = "confidence"; }), "exit3 by confidence");
+  // Of the calibrated curve: the thresholds 0.8 lose 0.006 on the calibration samples, those of 0.95 less.
+  EXPECT_EQ(exit_of([](Bounds& b) { b.rule = "confidence", b.max_accuracy_loss = 0.05; }), "exit3 by confidence");
+  EXPECT_EQ(exit_of([](Bounds& b) { b.rule = "entropy", b.max_accuracy_loss = 1; }), "exit1 by entropy");
+  EXPECT_EQ(exit_of([](Bounds& b) { b.conditions = "exit1: elapsed > 10000; exit2: confidence >= 0.9; exit3: confidence >= 0.7 and accuracy > 0.8"; }), "exit3 by conditions");
+  EXPECT_EQ(exit_of([](Bounds& b) { b.min_accuracy = 0.8; }), "exit2 by predictive");
+  EXPECT_EQ(exit_of([](Bounds& b) { b.objective = Objective::kLatency; }), "exit1 by predictive");
+  EXPECT_EQ(exit_of([](Bounds& b) { b.min_accuracy = 0.8, b.objective = Objective::kAccuracy; }), "exit4 by predictive");
+  EXPECT_EQ(exit_of([](Bounds& b) { b.min_accuracy = 0.85, b.confidence = 0.1; }), "exit3 by predictive");
+}
+
+TEST_F(Chain, NonsenseIsRefusedInPlainWords) {
+  serve();
+  server.serve(server.source("plain", {Server::vector_spec("x", 4)}));
+  const auto refused = [&](auto set, Code code, const std::string& part) {
+    ChainCall c("chain", four_exits());
+    set(c.request.bounds);
+    run(c);
+    EXPECT_EQ(c.request.status.code(), code) << c.request.status.to_string();
+    EXPECT_NE(c.request.status.message().find(part), std::string::npos) << c.request.status.to_string();
+  };
+  refused([](Bounds& b) { b.rule = "magic"; }, Code::kInvalidArgument, "'magic' is none; there are predictive, reactive");
+  refused([](Bounds& b) { b.exit = "exit9"; }, Code::kInvalidArgument, "no exit 'exit9'; it has 'exit1', 'exit2'");
+  refused([](Bounds& b) { b.rule = "fixed"; }, Code::kInvalidArgument, "needs one");
+  refused([](Bounds& b) { b.rule = "entropy", b.exit = "exit1"; }, Code::kInvalidArgument, "only rule 'fixed'");
+  refused([](Bounds& b) { b.conditions = "exit1: speed > 1"; }, Code::kInvalidArgument, "elapsed, confidence");
+  refused([](Bounds& b) { b.confidence = 1.5; }, Code::kInvalidArgument, "confidence");
+  refused([](Bounds& b) { b.min_accuracy = 0.95; }, Code::kFailedPrecondition, "the nearest that could be met is 0.91");
+  refused([](Bounds& b) { b.max_energy_mj = 1; }, Code::kFailedPrecondition, "the energy of no variant is known");
+  EXPECT_NE(metrics().find("reason=\"accuracy\"} 1\n"), std::string::npos) << metrics();
+  EXPECT_NE(metrics().find("reason=\"energy\"} 1\n"), std::string::npos);
+
+  Call plain;
+  plain.to("plain").input("x", Shape{1, 4}, {1, 2, 3, 4});
+  plain.request.bounds.exit = "exit1";
+  front.infer(plain.request);
+  ASSERT_TRUE(front.run_until([&] { return plain.done; }));
+  EXPECT_NE(plain.request.status.message().find("has no exits"), std::string::npos) << plain.request.status.to_string();
+  Call unmeasured;
+  unmeasured.to("plain").input("x", Shape{1, 4}, {1, 2, 3, 4});
+  unmeasured.request.bounds.min_accuracy = 0.5;
+  front.infer(unmeasured.request);
+  ASSERT_TRUE(front.run_until([&] { return unmeasured.done; }));
+  EXPECT_NE(unmeasured.request.status.message().find("larger is better"), std::string::npos) << unmeasured.request.status.to_string();
+}
+
+TEST_F(Chain, ADeadlineTakesTheBestExitInTime) {
+  serve({.delay_us = {2000, 10'000, 10'000, 30'000}});
+  ChainCall c("chain", four_exits());
+  c.request.arrival_ns = os::monotonic_ns();
+  c.request.bounds.deadline_ns = c.request.arrival_ns + 30'000'000;
+  run(c);
+  ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+  EXPECT_TRUE(c.request.chosen.exit == "exit2" || c.request.chosen.exit == "exit3") << c.request.chosen.exit;
+  EXPECT_LT(c.request.chosen.measured_ms, 30);
+
+  ChainCall hopeless("chain", four_exits());
+  hopeless.request.arrival_ns = os::monotonic_ns();
+  hopeless.request.bounds.deadline_ns = hopeless.request.arrival_ns + 1'000'000;
+  run(hopeless);
+  EXPECT_EQ(hopeless.request.status.code(), Code::kDeadlineExceeded);
+  EXPECT_NE(hopeless.request.status.message().find("the nearest deadline that could be met is"), std::string::npos) << hopeless.request.status.to_string();
+  EXPECT_NE(metrics().find("reason=\"deadline\"} 1\n"), std::string::npos) << metrics();
+}
+
+TEST_F(Chain, BelowTheAccuracyBoundNothingAnswers) {
+  serve({.delay_us = {1000, 20'000, 20'000, 20'000}});
+  ChainCall c("chain", four_exits());
+  c.request.arrival_ns = os::monotonic_ns();
+  c.request.bounds.deadline_ns = c.request.arrival_ns + 15'000'000;
+  c.request.bounds.min_accuracy = 0.85;
+  run(c);
+  EXPECT_EQ(c.request.status.code(), Code::kDeadlineExceeded);
+}
+
+// What waits is part of the elapsed time: the second request finds the lane taken and leaves earlier, the one behind many is refused on arrival.
+TEST_F(Chain, WaitingCounts) {
+  serve({.delay_us = {5000, 20'000, 20'000, 20'000}});
+  std::vector<std::unique_ptr<ChainCall>> calls;
+  for (int i = 0; i < 6; ++i) {
+    calls.push_back(std::make_unique<ChainCall>("chain", four_exits()));
+    Request& r = calls.back()->request;
+    r.arrival_ns = os::monotonic_ns();
+    r.bounds.deadline_ns = r.arrival_ns + 110'000'000;
+    front.infer(r);
+  }
+  ASSERT_TRUE(front.run_until([&] { return std::all_of(calls.begin(), calls.end(), [](const auto& c) { return c->done; }); }));
+  EXPECT_EQ(calls[0]->request.chosen.exit, "exit4");
+  int refused = 0, early = 0;
+  for (const auto& c : calls) {
+    if (!c->request.status.ok()) {
+      ++refused;
+      EXPECT_EQ(c->request.status.code(), Code::kDeadlineExceeded) << c->request.status.to_string();
+    } else {
+      early += c->request.chosen.exit != "exit4";
+      EXPECT_LT(c->request.chosen.measured_ms, 115);
+    }
+  }
+  EXPECT_GT(refused, 0);
+  EXPECT_GT(early, 0);
+}
+
+TEST_F(Chain, TheTraceTellsWhyEachWasPassedOver) {
+  serve({.accuracy = {0.78, 0.84, 0.83, 0.91}});
+  ChainCall c("chain", four_exits());
+  c.request.bounds.min_accuracy = 0.8;
+  c.request.bounds.trace = true;
+  run(c);
+  ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+  const Json trace = Json::parse(c.request.chosen.trace);
+  const Json& list = trace.at("candidates");
+  ASSERT_EQ(list.size(), 4u);
+  EXPECT_EQ(list[0].at("passed_over"), "accuracy 0.78 < 0.8");
+  EXPECT_EQ(list[1].at("chosen"), true);
+  EXPECT_EQ(list[2].at("passed_over"), "dominated by identity-f32/exit2");
+  EXPECT_EQ(list[3].at("passed_over"), "slower");
+  EXPECT_LT(list[1].at("predicted_ms").get<double>(), list[3].at("predicted_ms").get<double>());
+}
+
+TEST_F(Chain, TenantsDefaultsCountWhereARequestSaysNothing) {
+  serve();
+  ASSERT_TRUE(server.runtime->set_bounds(0, {.min_accuracy = 0.8}).ok());
+  ChainCall c("chain", four_exits());
+  run(c);
+  EXPECT_EQ(c.request.chosen.exit, "exit2");
+  ChainCall own("chain", four_exits());
+  own.request.bounds.min_accuracy = 0.85;
+  run(own);
+  EXPECT_EQ(own.request.chosen.exit, "exit3");
+  ASSERT_TRUE(server.runtime->set_bounds(0, {.rule = "conditions", .conditions = "exit1: exit == 1"}).ok());
+  ChainCall table("chain", four_exits());
+  run(table);
+  EXPECT_EQ(table.request.chosen.exit, "exit1");
+  EXPECT_EQ(table.request.chosen.rule, "conditions");
+  EXPECT_FALSE(server.runtime->set_bounds(0, {.rule = "magic"}).ok());
+  EXPECT_FALSE(server.runtime->set_bounds(0, {.conditions = "exit1"}).ok());
+  EXPECT_FALSE(server.runtime->set_bounds(7, {}).ok());
+  EXPECT_EQ(server.runtime->bounds(0)->conditions, "exit1: exit == 1");
+}
+
+TEST_F(Chain, AFamilyIsOneModel) {
+  serve({.name = "narrow", .family = "fashion", .delay_us = {1000, 1000}, .accuracy = {0.7, 0.8}});
+  serve({.name = "wide", .family = "fashion", .delay_us = {4000, 4000}, .accuracy = {0.85, 0.9}});
+  const std::vector<std::vector<float>> two = {{0.5f, 0.3f, 0.2f}, {0.9f, 0.05f, 0.05f}};
+  const auto ask = [&](double accuracy, std::string& model, std::string& exit) {
+    ChainCall c("fashion", two);
+    c.request.bounds.min_accuracy = accuracy;
+    run(c);
+    EXPECT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+    EXPECT_EQ(c.request.answered_model, "fashion");
+    model = c.request.chosen.model;
+    exit = c.request.chosen.exit;
+  };
+  std::string model, exit;
+  ask(0.75, model, exit);
+  EXPECT_EQ(model + "/" + exit, "narrow/exit2");
+  ask(0.82, model, exit);
+  EXPECT_EQ(model + "/" + exit, "wide/exit1");
+  ask(-1, model, exit);
+  EXPECT_EQ(model + "/" + exit, "wide/exit2");
+  EXPECT_TRUE(*server.runtime->model_ready(front.front(), "fashion", 0));
+  const auto doc = server.runtime->model_doc(front.front(), "fashion", 0);
+  ASSERT_TRUE(doc.ok());
+  EXPECT_EQ(doc->name, "fashion");
+  EXPECT_EQ(doc->parameters.at("family"), (Json{"narrow", "wide"}));
+  const auto statistics = server.runtime->statistics(front.front(), "fashion", 0);
+  ASSERT_TRUE(statistics.ok());
+  EXPECT_EQ(statistics->at(0).inference_count, 3u);
+  EXPECT_FALSE(server.runtime->model_ready(front.front(), "fashion", 2).ok());
+}
+
+TEST_F(Chain, WhatDiffersIsNotOfferedTogether) {
+  serve({.name = "a", .family = "f", .features = 4});
+  serve({.name = "b", .family = "f", .features = 5});
+  EXPECT_NE(server.logged().find("family_not_offered"), std::string::npos);
+  const auto doc = server.runtime->model_doc(front.front(), "f", 0);
+  ASSERT_TRUE(doc.ok());
+  EXPECT_EQ(doc->parameters.at("family").size(), 1u);
+}
+
+// Single-exit variants of one model: the same choice.
+TEST_F(Chain, VariantsAreChosenByTheSameBounds) {
+  auto source = server.source("widths", {Server::vector_spec("x", 4)});
+  source->manifest.metric.kind = MetricKind::kTop1;
+  const auto measure = [&](const char* id, double accuracy, double us) {
+    VariantProfile& p = *source->profile.variant(id);
+    p.accuracy = accuracy;
+    LatencyCell c;
+    c.p50_us = us, c.p99_us = us * 1.2;
+    p.latency = {c};
+  };
+  measure("fast", 0.8, 100);
+  measure("slow", 0.9, 20'100);
+  source->resident = {"slow"};
+  server.serve(source);
+  const auto variant_of = [&](auto set) {
+    Call c;
+    c.to("widths").input("x", Shape{1, 4}, {1, 2, 3, 4});
+    c.request.arrival_ns = os::monotonic_ns();
+    set(c.request.bounds);
+    front.infer(c.request);
+    EXPECT_TRUE(front.run_until([&] { return c.done; }));
+    return c.request.status.ok() ? std::string(c.request.answered_variant) : c.request.status.message();
+  };
+  EXPECT_EQ(variant_of([](Bounds& b) { b.min_accuracy = 0.75; }), "fast");
+  EXPECT_EQ(variant_of([](Bounds& b) { b.min_accuracy = 0.85; }), "slow");
+  EXPECT_EQ(variant_of([](Bounds& b) { b.objective = Objective::kAccuracy; }), "slow");
+  EXPECT_EQ(variant_of([](Bounds& b) { b.objective = Objective::kLatency; }), "fast");
+  EXPECT_EQ(variant_of([](Bounds& b) { b.deadline_ns = after_ms(500); }), "slow");
+  EXPECT_EQ(variant_of([](Bounds& b) { b.deadline_ns = after_ms(15); }), "fast");
+  EXPECT_EQ(variant_of([](Bounds&) {}), "fast");
+  EXPECT_NE(variant_of([](Bounds& b) { b.min_accuracy = 0.95; }).find("the nearest that could be met is 0.9"), std::string::npos);
+  EXPECT_NE(variant_of([](Bounds& b) { b.min_accuracy = 0.85, b.variant = "fast"; }).find("the nearest that could be met is 0.8"), std::string::npos);
+}
+
+// Below the bound, what is resident does not count: the one that is within it is loaded.
+TEST_F(Chain, WhatIsNotResidentIsLoadedWhereNothingElseWouldDo) {
+  auto source = server.source("widths", {Server::vector_spec("x", 4)});
+  source->manifest.metric.kind = MetricKind::kTop1;
+  source->profile.variant("fast")->accuracy = 0.8;
+  source->profile.variant("slow")->accuracy = 0.9;
+  server.serve(source);
+  Call c;
+  c.to("widths").input("x", Shape{1, 4}, {1, 2, 3, 4});
+  c.request.bounds.min_accuracy = 0.85;
+  front.infer(c.request);
+  ASSERT_TRUE(front.run_until([&] { return c.done; }));
+  EXPECT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+  EXPECT_EQ(c.request.answered_variant, "slow");
+}
+
+// A hundred changes: every answer follows one whole set of bounds, old or new.
+TEST_F(Chain, BoundsChangeUnderLoad) {
+  serve({.delay_us = {50, 50, 50, 50}});
+  std::atomic<bool> stop{false};
+  std::thread changer([&] {
+    for (int i = 0; i < 300 && !stop; ++i) {
+      EXPECT_TRUE(server.runtime->set_bounds(0, i % 2 == 0 ? BoundsDefaults{.exit = "exit1"} : BoundsDefaults{.min_accuracy = 0.9}).ok());
+      std::this_thread::yield();
+    }
+  });
+  int first = 0, last = 0;
+  for (int i = 0; i < 300; ++i) {
+    ChainCall c("chain", four_exits());
+    run(c);
+    ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+    first += c.request.chosen.exit == "exit1";
+    last += c.request.chosen.exit == "exit4";
+  }
+  stop = true;
+  changer.join();
+  EXPECT_EQ(first + last, 300);
+}
+
+TEST_F(Chain, EnergyByBusyTime) {
+  EXPECT_NE(metrics().find("verge_energy_mj_total{tenant=\"default\"} 0.000"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace verge::runtime
