@@ -3,13 +3,13 @@
 #include <cstdlib>
 #include <new>
 
-#include "support.h"
+#include "chain_support.h"
 
 namespace {
 std::atomic<bool> counting{false};
-std::atomic<uint64_t> calls{0};
+std::atomic<uint64_t> calls_made{0};
 void* counted(size_t n, size_t alignment) {
-  if (counting.load(std::memory_order_relaxed)) calls.fetch_add(1, std::memory_order_relaxed);
+  if (counting.load(std::memory_order_relaxed)) calls_made.fetch_add(1, std::memory_order_relaxed);
   void* p = alignment <= 16 ? std::malloc(n == 0 ? 1 : n) : std::aligned_alloc(alignment, (n + alignment - 1) / alignment * alignment);
   if (p == nullptr) std::abort();
   return p;
@@ -82,21 +82,57 @@ TEST_P(Allocation, NoneInTheSteadyState) {
   };
   for (int i = 0; i < 200; ++i) ASSERT_TRUE(round());
   server.runtime->settle();
-  calls = 0;
+  calls_made = 0;
   counting = true;
   bool good = true;
   for (int i = 0; i < 500; ++i) good &= round();
   counting = false;
   EXPECT_TRUE(good);
-  EXPECT_EQ(calls.load(), 0u);
+  EXPECT_EQ(calls_made.load(), 0u);
+}
+
+// Bounds, a choice, stages, an exit rule: none of it allocates, unless verge.trace is asked for.
+TEST(Allocation, NoneForMultiExitModelsAndBounds) {
+  ChainServer server;
+  TestFront front(*server.runtime);
+  server.serve(server.chain({.delay_us = {20, 20, 20, 20}, .variants = {"a", "b"}}));
+  ASSERT_TRUE(server.runtime->set_bounds(0, {.rule = "conditions", .conditions = "exit2: confidence >= 0.5"}).ok());
+  std::vector<std::unique_ptr<ChainCall>> calls;
+  for (int i = 0; i < 6; ++i) calls.push_back(std::make_unique<ChainCall>("chain", four_exits()));
+  calls[1]->request.bounds.min_accuracy = 0.8;
+  calls[2]->request.bounds.rule = "confidence";
+  calls[2]->request.bounds.confidence = 0.75;
+  calls[3]->request.bounds.conditions = "exit1: elapsed > 10000; exit3: confidence >= 0.7";
+  calls[4]->request.bounds.rule = "entropy";
+  calls[4]->request.bounds.max_accuracy_loss = 0.05;
+  const auto round = [&] {
+    bool ok = true;
+    for (auto& c : calls) {
+      c->done = false;
+      c->request.bounds.deadline_ns = after_ms(60'000);
+      front.infer(c->request);
+      ok &= front.run_until([&] { return c->done; }) && c->request.status.ok() && c->request.chosen.said;
+      c->request.release();
+    }
+    return ok;
+  };
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(round());
+  server.runtime->settle();
+  calls_made = 0;
+  counting = true;
+  bool good = true;
+  for (int i = 0; i < 300; ++i) good &= round();
+  counting = false;
+  EXPECT_TRUE(good);
+  EXPECT_EQ(calls_made.load(), 0u);
 }
 
 TEST(Counter, Counts) {
   counting = true;
-  calls = 0;
+  calls_made = 0;
   delete new int;
   counting = false;
-  EXPECT_EQ(calls.load(), 1u);
+  EXPECT_EQ(calls_made.load(), 1u);
 }
 
 }  // namespace

@@ -115,6 +115,7 @@ struct Options {
   uint64_t memory_limit = 0;
   uint64_t hand_off_ns = 0;  // 0: a front never takes a lane
   uint64_t load_retry_ns = 0;
+  EnergyModel energy = {};
 };
 
 class Server {
@@ -130,6 +131,7 @@ class Server {
     options.memory_limit = o.memory_limit;
     options.hand_off_ns = o.hand_off_ns;
     options.load_retry_ns = o.load_retry_ns;
+    options.energy = o.energy;
     options.log = [this](LogLevel, std::string_view event, Json fields) {
       std::lock_guard lock(log_mutex_);
       log_.push_back(std::string(event) + " " + fields.dump());
