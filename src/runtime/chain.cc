@@ -24,14 +24,15 @@ int index_of(const std::vector<TensorSpec>& specs, const std::string& name) {
 Status run_stage(const ServedVersion& version, const Resident& resident, uint32_t lane, uint32_t k, Run& run) {
   const ServedStage& stage = version.stages[k];
   const LoadedNetwork& loaded = resident.stages[k];
-  EngineBuffers& buffers = run.stages[k];
+  LaneGroup& group = resident.groups[lane];
+  EngineBuffers& buffers = group.stages[k];
   buffers.padded = 0;
   buffers.network_inputs.resize(stage.inputs.size());
   for (size_t i = 0; i < stage.inputs.size(); ++i) {
     const ServedStage::Input& from = stage.inputs[i];
-    buffers.network_inputs[i] = from.stage < 0 ? run.network_inputs[from.index] : run.stages[static_cast<size_t>(from.stage)].network_outputs[from.index];
+    buffers.network_inputs[i] = from.stage < 0 ? run.network_inputs[from.index] : group.stages[static_cast<size_t>(from.stage)].network_outputs[from.index];
   }
-  VERGE_RETURN_IF_ERROR(run_network(version.manifest().stages[k].network, loaded, lane, buffers, resident.groups[lane].work));
+  VERGE_RETURN_IF_ERROR(run_network(version.manifest().stages[k].network, loaded, lane, buffers, group.work, Outputs::kOwn));
   run.padded += buffers.padded;
   for (size_t a = 0; a < loaded.binding.inputs.size(); ++a) {
     const uint32_t n = loaded.binding.inputs[a];
@@ -115,7 +116,6 @@ Status run_chain(Run& run) {
     run.reason = Reason::kDeadlineBound;
     return s;
   }
-  if (run.stages.size() < count) run.stages.resize(count);
   run.reason = Reason::kEngine;
   run.counts_run = true;
   run.run_rows = run.batch;
@@ -124,7 +124,7 @@ Status run_chain(Run& run) {
   for (uint32_t k = 0; k < count; ++k) {
     VERGE_RETURN_IF_ERROR(run_stage(version, resident, lane, k, run));
     const auto sure = [&] {
-      const ScoreSummary s = summarize_scores(run.stages[k].network_outputs[version.stages[k].output]);
+      const ScoreSummary s = summarize_scores(resident.groups[lane].stages[k].network_outputs[version.stages[k].output]);
       state.confidence = s.confidence;
       state.entropy = s.entropy;
     };
@@ -153,7 +153,6 @@ Status run_chain(Run& run) {
 }
 
 Status run_all_stages(const ServedVersion& version, const Resident& resident, uint32_t lane, Run& run, std::span<uint64_t> took) {
-  if (run.stages.size() < version.stages.size()) run.stages.resize(version.stages.size());
   for (uint32_t k = 0; k < version.stages.size(); ++k) {
     const uint64_t begun = os::monotonic_ns();
     VERGE_RETURN_IF_ERROR(run_stage(version, resident, lane, k, run));

@@ -29,7 +29,7 @@ Result<std::vector<ServedStage>> link_stages(const Manifest& manifest);
 void known_stages(const ServedVersion& version, uint32_t variant, const Resident& resident, uint32_t lane, int64_t rows, double watts, std::span<policy::StageKnown> out);
 
 // Runs the stages of a request whose network inputs are prepared, until its exit rule (run.plan) says to leave. The answer is then the output
-// `version.chain[run.plan.left_at].output` of run.stages[run.plan.left_at].
+// `version.stages[run.plan.left_at].output` of the lane's buffers of that stage (LaneGroup::stages).
 Status run_chain(Run& run);
 
 // All stages with the inputs in `inputs`, for warming up; tells each stage's time to `took`.

@@ -334,7 +334,7 @@ struct Answered {
 Answered answered(Run& engine_run) {
   const uint32_t left_at = engine_run.plan.left_at;
   if (engine_run.version->stages.empty()) return {engine_run, *engine_run.resident};
-  return {engine_run.stages[left_at], engine_run.resident->stages[left_at], engine_run.version->stages[left_at].output};
+  return {engine_run.resident->groups[engine_run.lane()].stages[left_at], engine_run.resident->stages[left_at], engine_run.version->stages[left_at].output};
 }
 
 // The wanted outputs of one request: samples `first`, …, of the engine run of `engine_run` (rows < 0: all of them).

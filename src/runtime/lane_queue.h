@@ -53,6 +53,7 @@ struct alignas(64) LaneGroup {
   uint64_t hold_until_ns = 0;                // 0: nothing is held
   uint64_t decisions = 0;
   LaneWork work;
+  std::vector<EngineBuffers> stages;  // of a multi-exit model: features lie at the same place each time, and requests that wait hold none
   // Of a run of one sample, for fronts to read; 0: unknown. The second is what it takes with the mean deviation.
   std::atomic<uint64_t> predicted_ns{0}, cautious_ns{0};
   void tell_predictions() {

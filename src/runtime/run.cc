@@ -39,14 +39,8 @@ size_t EngineBuffers::kept_bytes() const {
   return n;
 }
 
-void Run::release_engine_outputs() {
-  EngineBuffers::release_engine_outputs();
-  for (EngineBuffers& stage : stages) stage.release_engine_outputs();
-}
-
 size_t Run::kept_bytes() const {
   size_t n = EngineBuffers::kept_bytes();
-  for (const EngineBuffers& stage : stages) n += stage.kept_bytes();
   for (const auto& s : after) n += s.a.data.capacity() + s.b.data.capacity();
   return n;
 }

@@ -42,7 +42,8 @@ class Buffer {
   size_t alignment_ = 0;
 };
 
-// What one engine run needs: the network's tensors, the artifact's, and the memory that these lie in. A multi-exit model has one for each stage.
+// What one engine run needs: the network's tensors, the artifact's, and the memory that these lie in. A multi-exit model has one for each stage
+// and lane.
 struct EngineBuffers {
   std::vector<TensorView> network_inputs, network_outputs;
 
@@ -111,13 +112,10 @@ struct Run : EngineBuffers {
   std::vector<uint32_t> inputs;    // served input -> index in request->inputs
   std::vector<uint32_t> wanted;    // served outputs, in the order of the answer
   std::vector<transform::Chain::Scratch> after;  // of the chains of served outputs
-  std::vector<EngineBuffers> stages;  // of a multi-exit model
   Plan plan;
 
   size_t kept = 0;  // kept_bytes() while it is pooled
 
-  // Gives back tensors that engines own. Idempotent.
-  void release_engine_outputs();
   // Bytes of memory that this run keeps for the next request.
   size_t kept_bytes() const;
 
