@@ -29,7 +29,7 @@ struct Shared {
   std::function<void(std::shared_ptr<const ServedVersion>, uint32_t variant)> request_load;
   // What a lane draws while it works, by the declared model; 0: unknown.
   double lane_watts(uint32_t lane) const {
-    const EnergyModel& e = options.energy;
+    const os::EnergyModel& e = options.energy;
     if (!e.declared()) return 0;
     const double cores = options.lanes.empty() ? 1 : static_cast<double>(std::max<size_t>(options.lanes[lane].size(), 1));
     return e.idle_watts / lane_count() + e.active_watts_per_core * cores;

@@ -115,7 +115,7 @@ struct Options {
   uint64_t memory_limit = 0;
   uint64_t hand_off_ns = 0;  // 0: a front never takes a lane
   uint64_t load_retry_ns = 0;
-  EnergyModel energy = {};
+  os::EnergyModel energy = {};
 };
 
 class Server {
