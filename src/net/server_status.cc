@@ -74,12 +74,20 @@ Json models(Service& service, const Call& call) {
   runtime::Front& front = service.front().runtime_front();
   const auto all = service.runtime().statistics(front, {}, 0);
   if (!all.ok()) return out;
-  for (const runtime::ModelStatistics& s : *all) {
-    if (call.token && !call.token->may_use(s.name)) continue;
-    const auto doc = service.runtime().model_doc(front, s.name, s.version);
+  std::vector<std::pair<std::string, int64_t>> names;
+  for (const runtime::ModelStatistics& s : *all) names.emplace_back(s.name, s.version);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const auto [name, version] = names[i];
+    if (call.token && !call.token->may_use(name)) continue;
+    const auto doc = service.runtime().model_doc(front, name, version);
     if (!doc.ok()) continue;
-    const auto ready = service.runtime().model_ready(front, s.name, s.version);
-    Json m = {{"name", doc->name}, {"version", s.version}, {"ready", ready.ok() && *ready}};
+    // Families are offered as models are; their members name them.
+    if (doc->parameters.is_object() && doc->parameters.contains("family")) {
+      const std::pair family{doc->parameters["family"].get<std::string>(), int64_t{1}};
+      if (std::find(names.begin(), names.end(), family) == names.end()) names.push_back(family);
+    }
+    const auto ready = service.runtime().model_ready(front, name, version);
+    Json m = {{"name", doc->name}, {"version", version}, {"ready", ready.ok() && *ready}};
     if (!doc->unavailable.ok()) m["reason"] = doc->unavailable.message();
     m["inputs"] = tensors(doc->inputs);
     m["outputs"] = tensors(doc->outputs);

@@ -18,10 +18,11 @@ Result<Json> bounds_of(Service& service, uint32_t tenant) {
   return bounds_to_json(bounds);
 }
 
-Status replace_bounds(Service& service, const Call& call, uint32_t tenant) {
+Status replace_bounds(Service& service, const Call& call, uint32_t tenant, const std::string& name) {
   VERGE_ASSIGN(const Json json, parse_json(call.body.text(), "the request", kMaxBody));
-  VERGE_ASSIGN(runtime::BoundsDefaults bounds, bounds_from_json(json));
-  return service.runtime().set_bounds(tenant, std::move(bounds));
+  auto bounds = bounds_from_json(json);
+  if (!bounds.ok()) return bounds.status().prefixed("tenant '" + name + "'");
+  return service.runtime().set_bounds(tenant, std::move(bounds).value());  // names the tenant in its errors
 }
 
 }  // namespace
@@ -43,7 +44,7 @@ void tenant_bounds(Service& service, Call* call, std::string_view name) {
   if (found == names.end()) return service.fail(call, not_found("there is no tenant '" + (valid_utf8(name) ? std::string(name.substr(0, 128)) : "?") + "'"));
   const auto tenant = static_cast<uint32_t>(found - names.begin());
   if (call->method == Method::kPut) {
-    if (Status s = replace_bounds(service, *call, tenant); !s.ok()) return service.fail(call, s.prefixed("bounds of tenant '" + *found + "'"));
+    if (Status s = replace_bounds(service, *call, tenant, *found); !s.ok()) return service.fail(call, std::move(s));
   }
   auto bounds = bounds_of(service, tenant);
   if (!bounds.ok()) return service.fail(call, bounds.status());

@@ -362,8 +362,11 @@ void FrontImpl::tell_trace(const Offer& offer, Run& run, int32_t chosen) const {
 void FrontImpl::tell_chosen(Run& run, Request& r) const {
   const Plan& plan = run.plan;
   Chosen& c = r.chosen;
-  const double watts = plan.said ? plan.watts : shared_.lane_watts(run.lane());
+  const double measured = shared_.measured_watts(), watts = measured > 0 ? measured : plan.said ? plan.watts : shared_.lane_watts(run.lane());
+  if (shared_.power && run.run_rows != 0)
+    shared_.power->worked((run.finished_ns - run.started_ns) * static_cast<uint64_t>(run.batch) / static_cast<uint64_t>(run.run_rows));
   if (watts > 0) {
+    c.energy_measured = measured > 0;
     const double share = run.run_rows > run.batch ? static_cast<double>(run.batch) / static_cast<double>(run.run_rows) : 1;
     c.energy_mj = watts * static_cast<double>(run.finished_ns - run.started_ns) * 1e-6 * share;
   }

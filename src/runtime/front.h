@@ -12,6 +12,7 @@
 #include "runtime/deadlines.h"
 #include "runtime/lane.h"
 #include "runtime/mailbox.h"
+#include "runtime/power.h"
 #include "runtime/run.h"
 #include "runtime/table.h"
 
@@ -27,13 +28,17 @@ struct Shared {
   // Requests that wait for lanes, of tenants that have a limit.
   std::unique_ptr<std::atomic<uint32_t>[]> tenant_waiting;
   std::function<void(std::shared_ptr<const ServedVersion>, uint32_t variant)> request_load;
-  // What a lane draws while it works, by the declared model; 0: unknown.
+  std::unique_ptr<MeasuredPower> power;  // nullptr: energy is modelled
+  // What a lane draws while it works, measured or by the declared model; 0: unknown.
   double lane_watts(uint32_t lane) const {
+    if (const double measured = measured_watts(); measured > 0) return measured;
     const os::EnergyModel& e = options.energy;
     if (!e.declared()) return 0;
     const double cores = options.lanes.empty() ? 1 : static_cast<double>(std::max<size_t>(options.lanes[lane].size(), 1));
     return e.idle_watts / lane_count() + e.active_watts_per_core * cores;
   }
+  // 0: not measured.
+  double measured_watts() const { return power ? power->lane_watts() : 0; }
   // Of each tenant, for fronts that are made later; the fronts have their own.
   mutable std::mutex bounds_mutex;
   std::vector<std::shared_ptr<const TenantBounds>> bounds;

@@ -22,6 +22,7 @@ class RuntimeImpl final : public ServerRuntime {
       work.end = [](Run* run) { run->front->finished(run); };
       shared_.lanes.push_back(std::make_unique<Lane>(i, shared_.options.lanes[i], shared_.options.tenants, std::move(work)));
     }
+    if (shared_.options.energy_meter) shared_.power = std::make_unique<MeasuredPower>(shared_.options.energy_meter);
     loader_ = std::make_unique<Loader>(shared_, [this](std::shared_ptr<const Table> table) { publish(std::move(table)); });
     shared_.request_load = [this](std::shared_ptr<const ServedVersion> v, uint32_t variant) { loader_->request_load(std::move(v), variant); };
     for (auto& lane : shared_.lanes) lane->start(shared_.lanes);

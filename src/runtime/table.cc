@@ -222,6 +222,7 @@ ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
     return d;
   }
   const ModelSource& s = *version.source;
+  if (!s.manifest.family.empty()) d.parameters["family"] = s.manifest.family;
   const auto batched = [](const auto& served) { return served.spec.batch_axis == 0; };
   const bool all = std::all_of(s.manifest.inputs.begin(), s.manifest.inputs.end(), batched) && std::all_of(s.manifest.outputs.begin(), s.manifest.outputs.end(), batched);
   d.max_batch = !all ? 0 : s.manifest.sequence.given() ? 1 : kMostBatch;

@@ -116,6 +116,7 @@ struct Options {
   uint64_t hand_off_ns = 0;  // 0: a front never takes a lane
   uint64_t load_retry_ns = 0;
   os::EnergyModel energy = {};
+  std::shared_ptr<os::EnergyMeter> energy_meter = {};
 };
 
 class Server {
@@ -132,6 +133,7 @@ class Server {
     options.hand_off_ns = o.hand_off_ns;
     options.load_retry_ns = o.load_retry_ns;
     options.energy = o.energy;
+    options.energy_meter = o.energy_meter;
     options.log = [this](LogLevel, std::string_view event, Json fields) {
       std::lock_guard lock(log_mutex_);
       log_.push_back(std::string(event) + " " + fields.dump());

@@ -38,7 +38,7 @@ def test_put_replaces_the_whole(ask):
 
 
 @pytest.mark.parametrize("body, error", [
-    ({"min_accuracy": "high"}, "bounds of tenant 'gold': 'min_accuracy' is 'high', expected a number from 0 to 1"),
+    ({"min_accuracy": "high"}, "tenant 'gold': 'min_accuracy' is 'high', expected a number from 0 to 1"),
     ({"min_acuracy": 1}, "unknown field 'min_acuracy'; did you mean 'min_accuracy'?"), ({"trace": True}, "unknown field 'trace'"),
     ({"rule": "smart"}, "there is no rule 'smart'"), ({"deadline_ms": None}, "'deadline_ms' is not a number"), ([], "an object of bounds is expected"),
     ("{", "the request"), (b"", "the request"), (b"\xff", "the request"), (" " * 17_000, "the request")], ids=lambda v: str(v)[:40])
