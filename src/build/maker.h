@@ -119,6 +119,7 @@ class Maker {
     Source source;
     std::string signature;  // of its SavedModel
     std::string work;       // of the tool chain
+    bool has_loop = false;  // known once it is inspected
   };
   std::vector<Stage> stages_;  // of a multi-exit model
   // What the stages were given and have made so far, in the tool chain's reference: tensor -> npy.

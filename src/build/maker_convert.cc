@@ -262,7 +262,11 @@ Status Maker::convert(std::vector<ConversionTarget> remaining) {
   for (bool first = true; first || !remaining.empty(); first = false) {
     std::string current;
     Status s = start_toolchain();
-    if (s.ok()) s = toolchain_->begin_convert(remaining, batches, samples, {first && network_ == kWhole, more && !samples.calibration.empty()});
+    std::vector<ConversionTarget> asked = remaining;
+    // Forms are for stages with a loop; what has none is the same in all of them.
+    if (network_ != kWhole && !stages_[network_].has_loop)
+      for (ConversionTarget& t : asked) t.form.clear();
+    if (s.ok()) s = toolchain_->begin_convert(asked, batches, samples, {first && network_ == kWhole, more && !samples.calibration.empty()});
     if (s.ok()) s = read_events(remaining, current);
     if (s.ok()) {
       for (const ConversionTarget& t : remaining) mark(t.id, Conversion::kFailed, "the tool chain gave no answer", "");

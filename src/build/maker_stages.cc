@@ -47,7 +47,7 @@ Status Maker::cut_into_stages() {
   if (!cut.ok()) return cut.status().code() == Code::kFailedPrecondition ? Status(Code::kFailedPrecondition, c_.recipe.error("exits", cut.status().message()).message()) : cut.status();
   for (size_t k = 0; k < cut->size(); ++k) {
     VERGE_ASSIGN(Source source, inspect_source((*cut)[k].dir, "saved_model"));
-    stages_.push_back({std::move(source), "serving_default", os::join(c_.toolchain.work, "stage" + std::to_string(k + 1))});
+    stages_.push_back({std::move(source), "serving_default", os::join(c_.toolchain.work, "stage" + std::to_string(k + 1)), false});
     m.stages.push_back({std::move((*cut)[k].network), c_.recipe.exits[k].name, outputs[k]});
   }
   return settle_stages();
@@ -60,11 +60,12 @@ Status Maker::take_stages() {
   toolchain_ = std::make_unique<Toolchain>(std::move(toolchain));
   for (size_t k = 0; k < c_.stage_sources.size(); ++k) {
     const RecipeExit& exit = c_.recipe.exits[k];
-    stages_.push_back({c_.stage_sources[k], c_.recipe.signature, os::join(c_.toolchain.work, "stage" + std::to_string(k + 1))});
+    stages_.push_back({c_.stage_sources[k], c_.recipe.signature, os::join(c_.toolchain.work, "stage" + std::to_string(k + 1)), false});
     auto found = toolchain_->inspect(stages_[k].source.path, "saved_model", c_.recipe.signature, stages_[k].work, kInspectLimitS);
     if (!found.ok()) return {found.status().code(), c_.recipe.error(index_of(k) + ".model", found.status().message()).message()};
     open_ = k;
     stages_[k].signature = found->signature_name;
+    stages_[k].has_loop = found->has_loop;
     if (stages_[k].signature != stages_[0].signature)
       return c_.recipe.error("signature", "the stages have different signatures ('" + stages_[0].signature + "' and '" + stages_[k].signature + "'); export them under one name");
     std::string output = exit.output;
@@ -77,6 +78,7 @@ Status Maker::take_stages() {
       inspected_ = *found;
       inspected_.signature.inputs.clear();
     }
+    inspected_.has_loop |= found->has_loop;
     // What no earlier stage makes, clients bring.
     for (const TensorSpec& t : found->signature.inputs) {
       const bool made = std::any_of(m.stages.begin(), m.stages.end() - 1, [&](const StageSpec& s) { return s.network.output(t.name) != nullptr; });
@@ -102,6 +104,7 @@ Status Maker::open_stage(size_t k) {
     for (const TensorSpec& t : *mine)
       if (std::none_of(theirs->begin(), theirs->end(), [&](const TensorSpec& other) { return other.name == t.name; }))
         return data_loss(at_stage() + "the stage does not show the tensor '" + t.name + "' it was cut with");
+  stages_[k].has_loop = found.has_loop;
   open_ = k;
   return {};
 }

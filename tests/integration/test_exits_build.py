@@ -19,8 +19,9 @@ needs_images = pytest.mark.skipif(not IMAGES.exists(), reason="skipped: Fashion-
 def networks():
     """Small networks with three exits, by how these hang together (tools/make_test_models.py)."""
     folder = ROOT / ".cache" / "test-models"
-    if not (folder / "exits" / "chain" / "saved_model.pb").exists():
-        subprocess.run([ROOT / ".venv/toolchain/bin/python", ROOT / "tools/make_test_models.py", folder, "exits"], check=True, timeout=300)
+    for name, file in (("exits", "exits/chain/saved_model.pb"), ("exits.keras", "exits.keras")):
+        if not (folder / file).exists():
+            subprocess.run([ROOT / ".venv/toolchain/bin/python", ROOT / "tools/make_test_models.py", folder, name], check=True, timeout=300)
     return folder / "exits"
 
 
@@ -200,6 +201,17 @@ def test_features_may_skip_stages_and_stages_may_be_models_of_their_own(networks
     assert [t["name"] for t in other["network"]["inputs"]] == ["image"]
     v = profile_of(own)["variants"][0]
     assert v["verdict"] == "ok" and all(e["max_abs_diff"] <= 1e-5 for e in v["exits"]), v
+
+
+def test_only_the_stage_with_a_loop_has_forms(networks):
+    """A Keras file whose second stage is an LSTM: the first is the same in the unrolled and in the looped variant."""
+    text = f"name: exits-loop\nmodel: {networks.parent}/exits.keras\nexits: [{{name: early, output: early}}, {{name: late, output: late}}]\n"
+    package = latest(build_recipe("exits-loop", text, "--targets", "litert-tflite-f32*", "!*arm64", "--no-profile"))
+    variants = {v["id"]: v for v in manifest_of(package)["variants"]}
+    assert set(variants) == {"litert-tflite-f32-unrolled", "litert-tflite-f32-loop"}
+    assert all(v["verdict"] == "ok" for v in profile_of(package)["variants"]), profile_of(package)["variants"]
+    first, second = ([v["stages"][k]["artifacts"] for v in variants.values()] for k in (0, 1))
+    assert first[0] == first[1] and second[0] != second[1]
 
 
 @pytest.mark.parametrize(
