@@ -165,9 +165,34 @@ Result<Inputs> from_files(const ModelInfo& m, const InputOptions& o, int64_t bat
   return out;
 }
 
+// A file as it is, such as a photo, for each of the samples of a request.
+Result<Inputs> from_one_file(const TensorSpec& t, const InputOptions& o, const std::string& path, int64_t batch) {
+  VERGE_ASSIGN(const std::string bytes, os::read_file(path, kMostBytes));
+  VERGE_ASSIGN(const Shape shape, request_shape(t, o, batch));
+  Tensor out;
+  out.dtype = DType::kBytes;
+  out.shape = shape;
+  const auto length = static_cast<uint32_t>(bytes.size());
+  const auto *size = reinterpret_cast<const std::byte*>(&length), *content = reinterpret_cast<const std::byte*>(bytes.data());
+  if (static_cast<int64_t>(bytes.size()) * shape.elements() > kMostBytes) return invalid_argument(path + ": too large for " + std::to_string(shape.elements()) + " a request");
+  for (int64_t i = 0; i < shape.elements(); ++i) {
+    out.data.insert(out.data.end(), size, size + 4);
+    out.data.insert(out.data.end(), content, content + bytes.size());
+  }
+  Inputs in;
+  in.description = os::base_name(path);
+  in.requests.push_back({std::move(out)});
+  return in;
+}
+
 }  // namespace
 
 Result<Inputs> make_inputs(const ModelInfo& m, const InputOptions& o, int64_t batch) {
+  if (o.files.size() == 1 && m.inputs.size() == 1 && m.inputs[0].dtype == DType::kBytes && o.labels.empty()) {
+    const std::string& path = o.files.begin()->second;
+    const bool array = path.ends_with(".npy") || path.ends_with(".npz") || path.ends_with(".csv");
+    if (!array && !os::is_dir(path)) return from_one_file(m.inputs[0], o, path, batch);
+  }
   if (!o.files.empty()) return from_files(m, o, batch);
   if (!o.labels.empty()) return invalid_argument("--labels goes with --input");
   Random random(o.seed);

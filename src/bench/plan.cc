@@ -198,6 +198,7 @@ Json tenant_json(const TenantSpec& t) {
 Json plan_json(const Plan& p) {
   Json j = {{"arrivals", p.arrivals.text()}, {"seconds", p.seconds}, {"warm_up_seconds", p.warm_up}, {"seed", p.seed}};
   if (p.requests) j["requests"] = p.requests;
+  if (p.arrivals.kind == ArrivalKind::kClosed) j["in_flight"] = p.arrivals.in_flight;
   if (!p.trace_file.empty()) j["trace"] = p.trace_file;
   return j;
 }

@@ -58,7 +58,7 @@ Command add_bench(CLI::App& root) {
   c->add_option("--threads", o->threads, "sending threads (default 1)")->check(CLI::Range(1, 256));
   c->add_option("--cores", o->cores, "cores to pin the threads to, e.g. 2,3")->delimiter(',');
   c->add_option("--spin-us", o->spin_us, "stay awake for the last microseconds before a request is due; -1: never sleep");
-  c->add_option("-i,--input", o->inputs, "NAME=FILE, or FILE where the model has one input: .npy, .npz, IDX, raw, CSV; samples along the first axis");
+  c->add_option("-i,--input", o->inputs, "NAME=FILE, or FILE where the model has one input: .npy, .npz, IDX, raw, CSV, samples along the first axis; a photo or a folder of them for a BYTES input");
   c->add_option("--labels", o->labels, "class of each sample (.npy, IDX, text): right answers are counted");
   c->add_option("--output", o->output, "the output with the scores (default: the first); only it is asked for");
   c->add_option("--fill", o->fill, "without --input: random (seeded) or zeros")->check(CLI::IsMember({"random", "zeros"}));
@@ -93,8 +93,8 @@ Command add_simulate(CLI::App& root) {
   c->add_option("--variants", o->variants, "resident variants, with '*' (default: the one that answers without bounds)");
   c->add_option("--device", o->device, "fingerprint of the device whose profile counts (default: this one, else the latest)");
   c->add_option("--request-us", o->request_us, "what a request takes outside the lanes: client, network, front")->check(CLI::NonNegativeNumber);
-  c->add_option("--run-us", o->run_us, "what a run occupies its lane with beside the engine")->check(CLI::NonNegativeNumber);
-  c->add_option("--calibrate", o->calibrate, "take both from this result of `verge bench -n 1`");
+  c->add_option("--lane-us", o->lane_us, "what each request occupies its lane with beside the engine")->check(CLI::NonNegativeNumber);
+  c->add_option("--calibrate", o->calibrate, "take both from this result of `verge bench -n 1`; a second one of a loop that loads the server fully makes the rate fit");
   c->add_option("--stretch", o->stretch, "multiply all service times, for a device that is slower by that")->check(CLI::Range(1e-3, 1e3));
   c->add_option("--watts", o->watts, "of a busy lane, for energy")->check(CLI::NonNegativeNumber);
   c->add_flag("--clairvoyant", o->clairvoyant, "know each service time in advance: what the same policies could reach at best");

@@ -24,6 +24,8 @@ Result<SimModel> model_of(const package::Package& p, const ModelOptions& o) {
   SimModel out;
   out.name = m.name;
   out.metric = m.metric.kind;
+  for (const ServedInput& in : m.inputs)
+    if (in.spec.batch_axis < 0) out.most_rows = 1;
   const VariantSpec* chosen = package::default_variant(m, *profile);
   for (const VariantSpec& spec : m.variants) {
     const VariantProfile* v = profile->variant(spec.id);

@@ -194,7 +194,7 @@ class VirtualServer {
     j->most_rows = table.model->most_rows;
     SimGroup& g = lane.groups[variant];
     j->cost = std::max<uint64_t>(g.curve.least_per_row(j->most_rows), 1) * static_cast<uint64_t>(j->rows);
-    if (o_.clairvoyant) j->cost = actual(*j, variant, 0, j->rows) + o_.run_ns;
+    if (o_.clairvoyant) j->cost = actual(*j, variant, 0, j->rows) + o_.lane_ns;
     if (j->due) {
       const uint64_t needed = o_.clairvoyant ? j->cost : g.curve.predict(j->rows) + g.curve.deviation();
       const uint64_t before = o_.clairvoyant || lane.waiting ? lane.ahead(now_) : 0;
@@ -234,7 +234,7 @@ class VirtualServer {
       if (option.variant != last) typical = spread = 0, last = option.variant;
       if (d.variant.empty() ? !d.narrows && !v.is_default : v.id != d.variant) continue;
       policy::Quantiles q;
-      if (o_.clairvoyant) q.typical_ns = q.cautious_ns = actual(*j, option.variant, option.exit, j->rows) + (option.exit == 0 ? o_.run_ns : 0);
+      if (o_.clairvoyant) q.typical_ns = q.cautious_ns = actual(*j, option.variant, option.exit, j->rows) + (option.exit == 0 ? o_.lane_ns : 0);
       else q = lane->groups[option.variant].predictors[option.exit].predict(j->rows);
       typical += static_cast<double>(q.typical_ns);
       const double off = static_cast<double>(q.cautious_ns - std::min(q.cautious_ns, q.typical_ns));
@@ -305,7 +305,7 @@ class VirtualServer {
     int64_t rows = 0;
     uint64_t typical = 0;
     for (const Job* j : lane.batch) rows += j->rows, typical += j->cost;
-    const uint64_t took = actual(first, first.variant, 0, rows) + o_.run_ns;
+    const uint64_t took = actual(first, first.variant, 0, rows) + o_.lane_ns * lane.batch.size();
     lane.busy = true;
     lane.started = now_;
     lane.stage = 0;

@@ -16,7 +16,7 @@ namespace verge::simulate {
 struct ServerOptions {
   int lanes = 1;
   uint64_t request_ns = 0;   // what a request takes outside the lanes, client and way included: half before, half after
-  uint64_t run_ns = 0;       // what a run occupies its lane with beside the engine: wake-up, transforms, the answer
+  uint64_t lane_ns = 0;      // what each request occupies its lane with beside the engine: reading, transforms, the answer, where one core does it all
   bool clairvoyant = false;  // each service time is known in advance
   double watts = 0;          // of a busy lane; 0: energy is unknown
   uint64_t seed = 1;

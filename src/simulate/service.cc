@@ -31,6 +31,28 @@ uint64_t ServiceTime::at(double u) const {
   return static_cast<uint64_t>(std::exp2(b->log_low + part * (b->log_high - b->log_low)));
 }
 
+void ServiceTime::reshape(const std::vector<std::pair<double, uint64_t>>& measured) {
+  double all = 0, seen = 0, middle = 0;
+  for (const auto& [value, count] : measured) all += static_cast<double>(count);
+  for (const auto& [value, count] : measured) {
+    seen += static_cast<double>(count);
+    if (middle <= 0 && seen >= all / 2) middle = value;
+  }
+  if (middle <= 0) return;
+  const double median = std::log2(static_cast<double>(at(0.5)));
+  buckets_.clear();
+  seen = 0;
+  double sum = 0;
+  for (const auto& [value, count] : measured) {
+    if (value <= 0 || count == 0) continue;
+    seen += static_cast<double>(count);
+    const double log = median + std::log2(value / middle);
+    buckets_.push_back({seen / all, log, log});
+    sum += static_cast<double>(count) * std::exp2(log);
+  }
+  mean_ns_ = sum / all;
+}
+
 ServiceCurve::ServiceCurve(const std::vector<LatencyCell>& cells, double stretch) {
   int64_t cores = INT64_MAX;
   for (const LatencyCell& c : cells) cores = std::min(cores, c.cores);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "core/profile.h"
@@ -18,6 +19,8 @@ class ServiceTime {
   // The time of which a share `u` (0 … 1) of runs is shorter.
   uint64_t at(double u) const;
   double mean_ns() const { return mean_ns_; }
+  // The same median, but spread as these measured values are: (largest value of a bucket, count), ascending.
+  void reshape(const std::vector<std::pair<double, uint64_t>>& measured);
 
  private:
   struct Bucket {
@@ -42,6 +45,9 @@ class ServiceCurve {
     uint64_t p50_ns, p99_ns;  // p99 0: not measured
   };
   const std::vector<Cell>& cells() const { return cells_; }
+  void reshape(const std::vector<std::pair<double, uint64_t>>& measured) {
+    for (Cell& c : cells_) c.time.reshape(measured);
+  }
 
  private:
   std::vector<Cell> cells_;  // ascending

@@ -15,8 +15,8 @@ struct SimulateOptions {
   std::string device;
   int lanes = 1;
   long long batch = 1;
-  double request_us = 0, run_us = 0;  // overheads; see ServerOptions
-  std::string calibrate;              // result of `verge bench -n 1`: where the overheads come from
+  double request_us = 0, lane_us = 0;  // overheads; see ServerOptions
+  std::vector<std::string> calibrate; // results of `verge bench -n 1`, and of -n N: where the overheads come from
   double stretch = 1, watts = 0;
   bool clairvoyant = false;
 };
