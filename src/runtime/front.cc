@@ -1,6 +1,7 @@
 #include "runtime/front.h"
 
 #include <array>
+#include <bit>
 #include <string>
 #include <thread>
 
@@ -11,10 +12,11 @@
 namespace verge::runtime {
 namespace {
 
-// Without lane threads, answers leave and sockets are looked at between the turns of the loop. A turn runs an eighth of the work that waits, within these
-// bounds: an answer should not wait for long for those that come after it, but where much waits, reading and writing (and refusing) in larger groups
-// costs less for each.
-constexpr uint64_t kShortestTurnNs = 100'000, kLongestTurnNs = 4'000'000, kTurnsWaiting = 8;
+// Without lane threads, answers leave and sockets are looked at between the turns of the loop. A turn ends when what it has answered is worth a system call
+// or two for each connection: an answer should not wait for those that come after it. Where much waits, turns are an eighth of that: reading and
+// writing, and refusing, in larger groups costs less for each.
+constexpr uint64_t kTurnForEachNs = 150'000, kTurnNs = 1'000'000;
+constexpr uint64_t kTurnsWaiting = 8, kLongestTurnNs = 4'000'000;
 // Where requests share runs, one is reckoned to hold its lane for its part of a run of so many.
 constexpr int64_t kCompany = 8;
 // Of requests that seem hopeless, one in so many is run.
@@ -467,7 +469,8 @@ void FrontImpl::drain() {
 void FrontImpl::run_queued() {
   look_again_ns_ = UINT64_MAX;
   uint64_t begun = 0, now = os::monotonic_ns();
-  const uint64_t turn = std::clamp(queue_.work_ns() / kTurnsWaiting, kShortestTurnNs, kLongestTurnNs);
+  const uint64_t least = std::min(queue_.work_ns() / kTurnsWaiting, kLongestTurnNs);
+  uint64_t connections = 0;  // answered, a bit for each
   Fifo<Run> ended;
   while (true) {
     const LaneQueue::Next next = queue_.take(now, batch_, ended);
@@ -479,8 +482,12 @@ void FrontImpl::run_queued() {
     execute(batch_);
     if (begun == 0) begun = now;
     now = batch_.back()->finished_ns;
-    for (Run* run : batch_) complete(run);
-    if (now - begun > turn) break;
+    for (Run* run : batch_) {
+      connections |= uint64_t{1} << (run->flow % 64);
+      complete(run);
+    }
+    const uint64_t worth = std::min(static_cast<uint64_t>(std::popcount(connections)) * kTurnForEachNs, kTurnNs);
+    if (now - begun > std::max(least, worth)) break;
   }
   if (!queue_.empty()) wake_();
 }
