@@ -2,7 +2,7 @@
 """Measures the server against the machine: bare echoes, grpc++, and the engines' own loops, interleaved in one run, the server on one core and
 the load on another. docs/benchmarks.md says what each figure means. Prints tables and writes BUILD/bench.json.
 
-usage: bench.py [--build build] [--rounds 7] [--seconds 2] [--only identity,one,rest,images,resnet8,cores,open,overload] [--zoo .cache/test-zoo]
+usage: bench.py [--build build] [--rounds 7] [--seconds 2] [--only identity,one,rest,images,resnet8,cores,open,overload,streams] [--zoo .cache/test-zoo]
 """
 import argparse
 import json
@@ -181,7 +181,7 @@ def check_rest(server, binary, json_bytes):
         assert answer.read().endswith(array.tobytes())
 
 
-SECTIONS = ["identity", "one", "rest", "images", "resnet8", "cores", "open", "overload"]
+SECTIONS = ["identity", "one", "rest", "images", "resnet8", "cores", "open", "overload", "streams"]
 
 
 def main():

@@ -153,6 +153,43 @@ def open_load(bench):
     bench.goal("open load at 70 %: p99 over the p50 at light load", median(column("ratio")), 3, False)
 
 
+def streams(bench):
+    """The ASSIST-IoT stream of fall detection beside a stream of identity, and thousands of devices at their pace."""
+    folder = bench.args.zoo / "fall-detection"
+    if not folder.is_dir():
+        print(f"\nFall detection is left out: {folder} does not exist (the integration tests build it)")
+        return
+
+    def load(server, kind, model, tensor, shape, connections, streams, in_flight, seconds, rate=0):
+        command = [bench.build / "benchmarks" / "stream_load", server.address, kind, model, tensor, shape, connections, streams, in_flight, seconds, bench.load_core,
+                   server.process.pid, rate]
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"stream_load {kind}: {done.stderr.strip()} {done.stdout.strip()}")
+        return json.loads(done.stdout)
+
+    print("\nStreams over gRPC, 4 connections × 8 streams × 8 in flight, one server core")
+    servers = {"identity": bench.verge(), "fall detection": bench.verge(folder)}
+    try:
+        forms = {"identity": ("infer", "identity", "INPUT0", "1,16"), "fall detection": ("assist", "fall-detection", "array", "9,3")}
+        results = bench.interleaved({n: (lambda s=s, form=forms[n]: load(s, *form, 4, 8, 8, bench.args.seconds)) for n, s in servers.items()})
+        paced = load(servers["fall detection"], *forms["fall detection"], 16, 160, 1, 5 * bench.args.seconds, 2)
+    finally:
+        for s in servers.values():
+            s.stop()
+    rates = {n: [r["rate"] for r in rows] for n, rows in results.items()}
+    for n, rows in results.items():
+        print(f"  {n:<16} {spread(rates[n])}/s   CPU {spread([r['server_us'] for r in rows], 2)} µs")
+    ratios = [f / i for f, i in zip(rates["fall detection"], rates["identity"])]
+    share = paced["over_50_ms"] / paced["answers"]
+    print(f"  fall detection over identity {spread(ratios, 2)}; 16 × 160 streams × 2 a second: p50 {paced['p50_us']:.0f} µs, p99 {paced['p99_us']:.0f} µs, "
+          f"{paced['over_50_ms']} of {paced['answers']} over 50 ms")
+    bench.sections["streams"] = {"identity": median(rates["identity"]), "fall_detection": median(rates["fall detection"]), "ratio": median(ratios), "paced": paced}
+    bench.goal("fall detection over the ASSIST-IoT stream, a second", median(rates["fall detection"]), 32_000, True)
+    bench.goal("fall detection over the identity stream", median(ratios), 0.4, True)
+    bench.goal("16 × 160 devices: share answered within 50 ms", 1 - share, 0.9999, True)
+
+
 def overload(bench):
     folder = package(bench)
     if folder is None:
@@ -181,4 +218,4 @@ def overload(bench):
     bench.goal("5 × overload: runs begun after their deadline", sum(column("late")), 0, False)
 
 
-SECTIONS = {"resnet8": resnet8, "cores": cores, "open": open_load, "overload": overload}
+SECTIONS = {"resnet8": resnet8, "cores": cores, "open": open_load, "overload": overload, "streams": streams}

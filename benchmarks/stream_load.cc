@@ -1,7 +1,7 @@
-// A load client for streams: closed loop, a fixed number of messages in flight on each of N gRPC streams over M connections, the same message
-// again and again. Counts answers and those that are errors, and charges the server's CPU time to them. Prints one JSON line.
+// A load client for streams: a fixed number of messages in flight on each of N gRPC streams over M connections (closed loop), or so many a second on each
+// (open: latencies count from the time at which a message was meant to be sent), the same message again and again. Counts answers and those that are errors, and charges the server's CPU time to them. Prints one JSON line.
 //
-//   stream_load HOST:PORT infer|assist MODEL INPUT SHAPE CONNECTIONS STREAMS IN_FLIGHT SECONDS CORE [SERVER_PID]
+//   stream_load HOST:PORT infer|assist MODEL INPUT SHAPE CONNECTIONS STREAMS IN_FLIGHT SECONDS CORE [SERVER_PID [RATE]]
 //
 // STREAMS are those of each connection, IN_FLIGHT is of each stream, CORE is where this program runs (-1: anywhere). `infer` sends FP32 data raw
 // to ModelStreamInfer; `assist` sends int_val of DT_INT16 under the key INPUT, as the wearables do, with MODEL as metadata. The first fifth of the time is
@@ -97,13 +97,18 @@ struct Load {
   std::string model;
   bool assist = false;
   int in_flight = 1;
+  double rate = 0;  // messages a second of each stream; 0: as many as are answered
   bool measuring = false;
-  uint64_t answers = 0, errors = 0, ended = 0;
+  uint64_t answers = 0, errors = 0, ended = 0, late = 0;
   std::vector<float> latencies_us;
 } load;
 
+constexpr uint64_t kLateNs = 50'000'000;
+
 struct Stream {
   int32_t id = 0;
+  uint64_t next_ns = 0;            // open load: when the next message is meant to be sent
+  std::deque<uint64_t> meant_ns;   // of those to send
   int to_send = 0;           // whole messages
   size_t offset = 0;         // of the one that is half sent
   std::deque<uint64_t> sent_ns;
@@ -133,13 +138,15 @@ struct Stream {
   }
   void answer(unsigned char first) {
     head_bytes = 0;
-    ++to_send;
+    if (load.rate <= 0) ++to_send;
     const uint64_t started = sent_ns.front();
     sent_ns.pop_front();
     if (!load.measuring) return;
     ++load.answers;
     if (!load.assist && first == 0x0a) ++load.errors;
-    load.latencies_us.push_back(static_cast<float>(os::monotonic_ns() - started) * 1e-3f);
+    const uint64_t took = os::monotonic_ns() - started;
+    load.late += took > kLateNs;
+    load.latencies_us.push_back(static_cast<float>(took) * 1e-3f);
   }
 };
 
@@ -156,7 +163,10 @@ ssize_t read_body(nghttp2_session*, int32_t, uint8_t* out, size_t length, uint32
   auto* s = static_cast<Stream*>(source->ptr);
   size_t n = 0;
   while (s->to_send && n < length) {
-    if (!s->offset) s->sent_ns.push_back(os::monotonic_ns());
+    if (!s->offset) {
+      s->sent_ns.push_back(s->meant_ns.empty() ? os::monotonic_ns() : s->meant_ns.front());
+      if (!s->meant_ns.empty()) s->meant_ns.pop_front();
+    }
     const size_t k = std::min(length - n, load.message.size() - s->offset);
     std::memcpy(out + n, load.message.data() + s->offset, k);
     n += k;
@@ -204,7 +214,7 @@ bool open(Connection& c, const std::string& host, int port, int streams) {
   nghttp2_session_set_local_window_size(c.session, 0, 0, 64 << 20);
   for (int i = 0; i < streams; ++i) {
     auto* s = c.streams.emplace_back(std::make_unique<Stream>()).get();
-    s->to_send = load.in_flight;
+    s->to_send = load.rate > 0 ? 0 : load.in_flight;
     const nghttp2_nv fields[] = {header(":method", "POST"), header(":scheme", "http"), header(":path", load.path), header(":authority", host),
                                  header("content-type", "application/grpc"), header("te", "trailers"), header("verge-model", load.model)};
     nghttp2_data_provider body;
@@ -241,6 +251,29 @@ bool read_some(Connection& c) {
   return write_all(c);
 }
 
+// Open load: what is due by now goes out. Streams are spread over the interval, so that the server sees them one after the other.
+bool send_due(std::vector<Connection>& connections, uint64_t begin) {
+  const auto interval = static_cast<uint64_t>(1e9 / load.rate);
+  const uint64_t now = os::monotonic_ns();
+  size_t all = 0, index = 0;
+  for (const Connection& c : connections) all += c.streams.size();
+  for (Connection& c : connections) {
+    bool any = false;
+    for (auto& s : c.streams) {
+      if (!s->next_ns) s->next_ns = begin + interval * index / all;
+      ++index;
+      for (; s->next_ns <= now; s->next_ns += interval) {
+        s->meant_ns.push_back(s->next_ns);
+        ++s->to_send;
+        any = true;
+      }
+      if (s->to_send) nghttp2_session_resume_data(c.session, s->id);
+    }
+    if (any && !write_all(c)) return false;
+  }
+  return true;
+}
+
 float quantile(std::vector<float>& v, double q) {
   if (v.empty()) return 0;
   auto at = v.begin() + static_cast<ptrdiff_t>(q * static_cast<double>(v.size() - 1));
@@ -252,7 +285,7 @@ float quantile(std::vector<float>& v, double q) {
 
 int main(int argc, char** argv) {
   if (argc < 11) {
-    std::fprintf(stderr, "usage: stream_load HOST:PORT infer|assist MODEL INPUT SHAPE CONNECTIONS STREAMS IN_FLIGHT SECONDS CORE [SERVER_PID]\n");
+    std::fprintf(stderr, "usage: stream_load HOST:PORT infer|assist MODEL INPUT SHAPE CONNECTIONS STREAMS IN_FLIGHT SECONDS CORE [SERVER_PID [RATE]]\n");
     return 2;
   }
   const std::string address = argv[1];
@@ -264,6 +297,7 @@ int main(int argc, char** argv) {
   load.in_flight = std::atoi(argv[8]);
   const double seconds = std::atof(argv[9]);
   const int core = std::atoi(argv[10]), pid = argc > 11 ? std::atoi(argv[11]) : 0;
+  load.rate = argc > 12 ? std::atof(argv[12]) : 0;
   if (core >= 0) {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -288,7 +322,8 @@ int main(int argc, char** argv) {
       load.measuring = true;
       if (pid) ticks = cpu_ticks(pid);
     }
-    if (::poll(fds.data(), fds.size(), 100) <= 0) continue;
+    if (load.rate > 0 && !send_due(connections, begin)) return 1;
+    if (::poll(fds.data(), fds.size(), load.rate > 0 ? 1 : 100) <= 0) continue;
     for (size_t i = 0; i < fds.size(); ++i) {
       if (fds[i].revents && !read_some(connections[i])) {
         std::fprintf(stderr, "stream_load: the server closed a connection\n");
@@ -299,8 +334,9 @@ int main(int argc, char** argv) {
   const double elapsed = static_cast<double>(os::monotonic_ns() - measured_from) * 1e-9;
   const double cpu = pid ? static_cast<double>(cpu_ticks(pid) - ticks) / static_cast<double>(sysconf(_SC_CLK_TCK)) : 0;
   const auto answers = static_cast<double>(load.answers);
-  std::printf("{\"rate\": %.0f, \"answers\": %llu, \"errors\": %llu, \"streams_ended\": %llu, \"server_us\": %.2f, \"p50_us\": %.1f, \"p99_us\": %.1f}\n", answers / elapsed,
+  std::printf("{\"rate\": %.0f, \"answers\": %llu, \"errors\": %llu, \"streams_ended\": %llu, \"server_us\": %.2f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
+              "\"over_50_ms\": %llu}\n", answers / elapsed,
               static_cast<unsigned long long>(load.answers), static_cast<unsigned long long>(load.errors), static_cast<unsigned long long>(load.ended),
-              answers > 0 ? cpu * 1e6 / answers : 0, static_cast<double>(quantile(load.latencies_us, 0.5)), static_cast<double>(quantile(load.latencies_us, 0.99)));
+              answers > 0 ? cpu * 1e6 / answers : 0, static_cast<double>(quantile(load.latencies_us, 0.5)), static_cast<double>(quantile(load.latencies_us, 0.99)), static_cast<unsigned long long>(load.late));
   return load.answers && !load.errors && !load.ended ? 0 : 1;
 }

@@ -2,6 +2,7 @@
 import json
 import queue
 import shutil
+import subprocess
 
 import grpc
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from tests.assist_client import FLOAT, INT16, array_of, predict, request
 from tests.conftest import ROOT, Server, ZOO, build_recipe, ok_variants, report_of
 from tests.integration.test_fall_detection import EXACT, packages, windows  # noqa: F401: fixtures
+
+STREAM_LOAD = ROOT / "build" / "benchmarks" / "stream_load"
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,29 @@ def test_many_devices(server, windows):  # noqa: F811
                 assert answer.id == i
                 assert abs(array_of(answer.output["prediction"])[0] - answers[(device + i) % 1000]) <= EXACT
             assert i == 19
+
+
+def pace(server, seconds):
+    """Sixteen clients with 160 devices each, every one with two windows a second."""
+    done = subprocess.run([str(a) for a in (STREAM_LOAD, server.address, "assist", "fall-detection", "array", "9,3", 16, 160, 1, seconds, -1, server.pid, 2)],
+                          capture_output=True, text=True, timeout=seconds + 60)
+    assert done.returncode == 0, done.stderr
+    line = json.loads(done.stdout)
+    assert line["errors"] == 0 and line["streams_ended"] == 0
+    assert line["rate"] == pytest.approx(16 * 160 * 2, rel=0.03)
+    return line["over_50_ms"] / line["answers"]
+
+
+@pytest.mark.skipif(not STREAM_LOAD.exists(), reason="skipped: no build/benchmarks/stream_load")
+def test_thousands_of_devices_at_their_pace(server):
+    # In seconds, one moment in which others have the cores is more than a ten-thousandth; the long form has the bound that is wanted.
+    assert pace(server, 3) <= 0.02
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not STREAM_LOAD.exists(), reason="skipped: no build/benchmarks/stream_load")
+def test_thousands_of_devices_for_a_minute(server):
+    assert pace(server, 60) <= 1e-4
 
 
 def test_wrong_requests_end_the_stream_with_a_status(server):
