@@ -14,7 +14,7 @@ constexpr int kAgreed = 6;             // votes in a row before the step grows: 
 constexpr double kUnknownSpread = 0.2624;  // ln 1.3
 constexpr double kMostSpread = 3;
 constexpr double kTail = 0.01;
-constexpr double kLeastTailStep = 0.01, kFirstTailStep = 0.6, kTailStepOfSpread = 0.5;
+constexpr double kLeastTailStep = 0.01, kFirstTailStep = 0.6, kTailStepOfSpread = 0.5, kOvershoot = 1.3, kMostTailStep = 0.3;
 
 uint64_t to_ns(double log_ns) { return static_cast<uint64_t>(std::llround(std::exp(std::clamp(log_ns, 0.0, 42.0)))); }
 
@@ -41,9 +41,10 @@ void DurationQuantiles::learn(uint64_t ns) {
   const double off = sample - log_median_;
 
   // The tail first: it is a matter of the median before this measurement.
-  const double tail_step = std::max({kLeastTailStep, kTailStepOfSpread * spread_, kFirstTailStep / seen_});
+  const double tail_step = std::max({kLeastTailStep, std::min(kTailStepOfSpread * spread_, kMostTailStep), kFirstTailStep / seen_});
   if (off > spread_) {
-    spread_ = std::min(spread_ + tail_step * (1 - kTail), kMostSpread);
+    // Little further than the measurement itself: an unsteady machine would else drive it up by its own size each time.
+    spread_ = std::min({spread_ + tail_step * (1 - kTail), std::max(off, spread_ * kOvershoot), kMostSpread});
   } else {
     spread_ = std::max(spread_ - tail_step * kTail, 0.0);
   }
