@@ -82,8 +82,8 @@ Json models(Service& service, const Call& call) {
     const auto doc = service.runtime().model_doc(front, name, version);
     if (!doc.ok()) continue;
     // Families are offered as models are; their members name them.
-    if (doc->parameters.is_object() && doc->parameters.contains("family")) {
-      const std::pair family{doc->parameters["family"].get<std::string>(), int64_t{1}};
+    if (const auto named = doc->parameters.find("family"); named != doc->parameters.end() && named->is_string()) {
+      const std::pair family{named->get<std::string>(), int64_t{1}};
       if (std::find(names.begin(), names.end(), family) == names.end()) names.push_back(family);
     }
     const auto ready = service.runtime().model_ready(front, name, version);
