@@ -316,6 +316,8 @@ Result<runtime::ModelDoc> EchoRuntime::model_doc(runtime::Front&, std::string_vi
   }
   doc.default_variant = "plain";
   doc.parameters = Json{{"default_variant", "plain"}};
+  if (name == "echo") doc.parameters["family"] = "threaded";  // whose members it names in turn
+  if (name == "threaded") doc.parameters["family"] = Json::array({"echo"});
   return doc;
 }
 

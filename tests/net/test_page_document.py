@@ -47,6 +47,7 @@ def test_status(echo_server):
     assert got["can"] == {"infer": True, "metrics": True, "manage": True} and got["server"]["ready"] is True and got["tenants"] == {"default": {"bounds": {}}}
     assert got["models"][0]["name"] == "echo" and got["models"][0]["inputs"] == [{"name": "INPUT0", "datatype": "FP32", "shape": [-1, 16]}]
     assert got["models"][0]["parameters"]["default_variant"] == "plain"
+    assert [m["name"] for m in got["models"]] == ["echo", "threaded"]  # its family is offered beside it
     assert [{"reason": "connections"}, 0.0] in got["metrics"]["verge_net_shed_total"]
 
 

@@ -124,7 +124,7 @@ function showModels(status) {
       const id = v.id || v.variant || v.name;
       const mine = l => l.model === m.name && String(l.version) === String(m.version) && l.variant === id;
       const latency = typeof v.latency_us === "number" ? v.latency_us / 1e6 : typeof v.p50_us === "number" ? v.p50_us / 1e6 : null;
-      const row = [m.name + " " + m.version, id, [v.state || "–", v.state === "resident" ? "good" : "soft"], number(v.accuracy, 4), milliseconds(latency),
+      const row = [m.name + " " + m.version, (v.model ? v.model + " / " : "") + id, [v.state || "–", v.state === "resident" ? "good" : "soft"], number(v.accuracy, 4), milliseconds(latency),
                    bytes(v.resident_bytes), number(rate("verge_requests_total", mine)), milliseconds(quantile("verge_request_seconds", 0.5, mine)),
                    milliseconds(quantile("verge_request_seconds", 0.99, mine))];
       row.chosen = id === p.default_variant;
@@ -322,8 +322,19 @@ function showTrace(text) {
 // --- polling ---
 
 async function poll() {
+  await look();
+  setTimeout(poll, document.hidden ? 5 * POLL_MS : POLL_MS);
+}
+
+async function look() {
+  let response;
   try {
-    const response = await fetch("/v2/verge/status", {headers: headers(), cache: "no-store"});
+    response = await fetch("/v2/verge/status", {headers: headers(), cache: "no-store"});
+  } catch (error) {
+    $("trouble").textContent = "The server cannot be reached.";
+    return;
+  }
+  try {
     $("door").hidden = response.status !== 401;
     const status = await response.json();
     if (!response.ok) throw new Error(status.error);
@@ -333,9 +344,8 @@ async function poll() {
     $("trouble").textContent = "";
     showStatus(status);
   } catch (error) {
-    $("trouble").textContent = error instanceof TypeError ? "The server cannot be reached." : error.message;
+    $("trouble").textContent = error.message;
   }
-  setTimeout(poll, document.hidden ? 5 * POLL_MS : POLL_MS);
 }
 
 $("form").addEventListener("submit", send);
