@@ -56,6 +56,7 @@ bool Lane::submit(Run* run, uint32_t limit) {
     return false;
   }
   run->enter(index_);
+  if (run->pinned) pinned_.fetch_add(1, std::memory_order_relaxed);  // the push makes it visible
   push(run);
   return true;
 }
@@ -69,17 +70,18 @@ void Lane::push(Run* run) {
   if (old == kAsleep) wake();
 }
 
-// Takes the older half of what was handed to the busiest other lane and not looked at by it. False where nothing was found.
+// Takes the older half of what was handed to the busiest other lane and not looked at by it. False where nothing was found. Leaves alone what has pinned
+// runs in it: given back, they would come after those that were pushed meanwhile, and requests of a sequence would change places.
 bool Lane::take_over() {
   Lane* busiest = nullptr;
   for (Lane* lane : others_) {
     if (lane->waiting() > (busiest == nullptr ? 0 : busiest->waiting())) busiest = lane;
   }
   if (busiest == nullptr) return false;
-  uintptr_t old = busiest->head_.load(std::memory_order_relaxed);
+  uintptr_t old = busiest->head_.load(std::memory_order_acquire);
   do {
-    if (is_mark(old)) return false;
-  } while (!busiest->head_.compare_exchange_weak(old, kNone, std::memory_order_acquire, std::memory_order_relaxed));
+    if (is_mark(old) || busiest->pinned_.load(std::memory_order_acquire) != 0) return false;
+  } while (!busiest->head_.compare_exchange_weak(old, kNone, std::memory_order_acquire, std::memory_order_acquire));
   Run* list = reverse_list(reinterpret_cast<Run*>(old));
   size_t movable = 0;
   for (Run* run = list; run != nullptr; run = run->next) movable += run->pinned ? 0 : 1;
@@ -161,6 +163,7 @@ void Lane::loop() {
     for (Run* list = take_all(); list != nullptr;) {
       Run* run = list;
       list = list->next;
+      if (run->pinned) pinned_.fetch_sub(1, std::memory_order_relaxed);
       queue_.push_or_end(run, now, ended);
     }
     const LaneQueue::Next next = queue_.take(now, batch, ended);

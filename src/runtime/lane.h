@@ -72,6 +72,7 @@ class Lane {
   std::vector<Lane*> others_;
   alignas(64) std::atomic<uintptr_t> head_{kNone};
   std::atomic<uint32_t> wakes_{0};  // the futex word: changes at each wake-up
+  std::atomic<uint32_t> pinned_{0};  // pinned runs that were pushed and not looked at
   alignas(64) LanePlaces places_;
   std::atomic<bool> stopping_{false};
   LaneQueue queue_;  // the thread's own
