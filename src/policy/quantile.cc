@@ -62,6 +62,15 @@ Quantiles DurationQuantiles::get() const {
   return {std::max<uint64_t>(to_ns(log_median_), 1), std::max<uint64_t>(to_ns(log_median_ + spread_), 1)};
 }
 
+Quantiles faded(const Quantiles& learned, const Quantiles& seed, uint64_t age_ns) {
+  constexpr double kFresh = 1e9, kHalf = 1e9;
+  const double old = static_cast<double>(age_ns) - kFresh;
+  if (old <= 0 || seed.typical_ns == 0) return learned;
+  const double kept = std::exp2(-old / kHalf);
+  const auto fade = [kept](uint64_t now, uint64_t then) { return now <= then ? now : then + static_cast<uint64_t>(static_cast<double>(now - then) * kept); };
+  return {fade(learned.typical_ns, seed.typical_ns), fade(learned.cautious_ns, seed.cautious_ns)};
+}
+
 int QuantileCurve::index_of(int64_t rows) {
   if (rows <= 1) return 0;
   return std::min(kSizes - 1, static_cast<int>(std::bit_width(static_cast<uint64_t>(rows) - 1)));

@@ -13,6 +13,10 @@ struct Quantiles {
   uint64_t cautious_ns = 0;  // the 0.99 quantile
 };
 
+// What to believe of a duration that was `learned` but not measured for `age_ns`. After a second, what is above `seed` (of the profile) loses half of
+// that each second: a variant that a busy moment made look slow would else never be chosen again, and so never be put right.
+Quantiles faded(const Quantiles& learned, const Quantiles& seed, uint64_t age_ns);
+
 // The median follows by multiplicative stochastic approximation: each measurement moves it by a step up or down, whatever its distance, so that one
 // outlier counts as one vote. The step grows while all votes agree (the machine has become faster or slower) and shrinks while they
 // alternate, down to a part of how unsteady the times are. The

@@ -121,7 +121,7 @@ void FrontImpl::gather(const Offer& offer, const Request& request, const Run& ru
     if (!usable) continue;
     policy::Candidate c{.accuracy = o.accuracy, .wait_ns = offer.wait_ns, .depth = o.exit == kNoExit ? 0 : o.exit, .ready = o.resident};
     if (o.resident) {
-      const policy::Quantiles q = version.variants[o.variant].resident->predictor(offer.lane, o.exit == kNoExit ? 0 : o.exit).predict(run.batch);
+      const policy::Quantiles q = version.variants[o.variant].resident->predictor(offer.lane, o.exit == kNoExit ? 0 : o.exit).expect(run.batch, run.queued_ns);
       known &= q.typical_ns != 0;
       typical += static_cast<double>(q.typical_ns);
       const double off = static_cast<double>(q.cautious_ns - std::min(q.cautious_ns, q.typical_ns));

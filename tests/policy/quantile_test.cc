@@ -82,6 +82,17 @@ TEST(Quantile, ExtremesKeepItWhole) {
   EXPECT_GT(q.get().typical_ns, 0u);
 }
 
+TEST(Quantile, WhatIsNotMeasuredFadesToTheProfile) {
+  const Quantiles learned{800, 4000}, seed{200, 400};
+  const uint64_t second = 1'000'000'000;
+  EXPECT_EQ(faded(learned, seed, second).typical_ns, 800u) << "fresh";
+  EXPECT_EQ(faded(learned, seed, 2 * second).typical_ns, 500u);
+  EXPECT_EQ(faded(learned, seed, 2 * second).cautious_ns, 2200u);
+  EXPECT_NEAR(static_cast<double>(faded(learned, seed, 30 * second).cautious_ns), 400, 1);
+  EXPECT_EQ(faded(seed, learned, 30 * second).typical_ns, 200u) << "what turned out faster stays";
+  EXPECT_EQ(faded(learned, {}, 30 * second).typical_ns, 800u) << "without a profile there is nothing to go back to";
+}
+
 TEST(QuantileCurve, OneSizeSpeaksForOthersUntilTheyAreMeasured) {
   QuantileCurve c;
   EXPECT_EQ(c.predict(1).typical_ns, 0u);

@@ -155,9 +155,10 @@ TEST(Lane, BorrowersAndItsThreadExcludeEachOther) {
 
 // One lane is stuck; what waits in front of it is done by the other one, but for what is pinned.
 TEST(Lane, AnIdleOneTakesOverFromABusyOne) {
-  std::binary_semaphore begun{0}, go{0}, moved{0}, pinned{0};
-  std::vector<Work> runs = some_runs(4);
-  Work *stuck = &runs[0], *free_one = &runs[1], *tied = &runs[2], *poke = &runs[3];
+  std::binary_semaphore begun{0}, go{0}, moved{0}, poked{0};
+  std::counting_semaphore<> rest{0};
+  std::vector<Work> runs = some_runs(6);
+  Work *stuck = &runs[0], *free_one = &runs[1], *tied = &runs[2], *poke = &runs[3], *beside = &runs[4], *again = &runs[5];
   tied->pinned = stuck->pinned = true;
   std::atomic<uint32_t> ran_on{99};
   std::vector<std::unique_ptr<Lane>> lanes;
@@ -173,7 +174,8 @@ TEST(Lane, AnIdleOneTakesOverFromABusyOne) {
           ran_on = run->lane();
           moved.release();
         }
-        if (run == tied) pinned.release();
+        if (run == tied || run == beside) rest.release();
+        if (run == again) poked.release();
       }
     };
     work.end = [](Work*) {};
@@ -183,14 +185,19 @@ TEST(Lane, AnIdleOneTakesOverFromABusyOne) {
   ASSERT_TRUE(lanes[0]->submit(stuck, 10));
   begun.acquire();
   ASSERT_TRUE(lanes[0]->submit(free_one, 10));
-  ASSERT_TRUE(lanes[0]->submit(tied, 10));
   ASSERT_TRUE(lanes[1]->submit(poke, 10));  // wakes it; then it has nothing to do
   moved.acquire();
   EXPECT_EQ(ran_on, 1u);
-  EXPECT_FALSE(pinned.try_acquire());
-  EXPECT_EQ(lanes[0]->waiting(), 1u);
+  // Nothing is taken from among pinned runs.
+  ASSERT_TRUE(lanes[0]->submit(tied, 10));
+  ASSERT_TRUE(lanes[0]->submit(beside, 10));
+  ASSERT_TRUE(lanes[1]->submit(again, 10));
+  poked.acquire();
+  lanes[1]->stop();  // it has looked for more to do before it ends
+  EXPECT_EQ(lanes[0]->waiting(), 2u);
   go.release();
-  pinned.acquire();
+  rest.acquire();
+  rest.acquire();
   EXPECT_EQ(lanes[0]->waiting() + lanes[1]->waiting(), 0u);
   for (auto& lane : lanes) lane->stop();
 }
