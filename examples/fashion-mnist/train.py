@@ -9,30 +9,21 @@ network), and answers `probabilities`, FP32 [n,10].
 """
 
 import argparse
-import gzip
 import os
 import pathlib
 import shutil
-import struct
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import keras
 import numpy as np
 import tensorflow as tf
+from fashion_training import read_idx
 
 SEED = 20240611
 CALIBRATION_IMAGES = 500
-
-
-def read_idx(path: pathlib.Path) -> np.ndarray:
-    with gzip.open(path, "rb") as f:
-        _, _, kind, rank = struct.unpack("4B", f.read(4))
-        if kind != 8:
-            raise ValueError(f"{path}: expected unsigned bytes, found IDX type {kind}")
-        shape = struct.unpack(f">{rank}I", f.read(4 * rank))
-        return np.frombuffer(f.read(), np.uint8).reshape(shape)
 
 
 def build_network() -> keras.Model:
