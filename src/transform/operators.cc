@@ -16,7 +16,8 @@ void convert(const TensorView& in, int64_t first, int64_t count, R* __restrict o
   with_type(in.dtype, [&]<typename T>() {
     const std::byte* __restrict p = in.data.data() + static_cast<size_t>(first) * sizeof(T);
     if constexpr (std::is_same_v<T, uint8_t> && std::is_same_v<R, float>) {
-      bytes_to_float(reinterpret_cast<const uint8_t*>(p), count, out);
+      // The cast changes nothing; clang 14 looks at this for other types of R too.
+      bytes_to_float(reinterpret_cast<const uint8_t*>(p), count, reinterpret_cast<float*>(out));
     } else if constexpr (std::is_same_v<T, R>) {
       if (count > 0) std::memcpy(out, p, static_cast<size_t>(count) * sizeof(T));
     } else {
