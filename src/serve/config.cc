@@ -179,7 +179,7 @@ Status read_fields(Config& config, const YamlNode& node, const std::string& pref
 
 void remember(const YamlNode& node, const std::string& path, std::map<std::string, std::string>& given) {
   if (node.kind != Kind::kMap) {
-    given[path] = yaml_to_json(node).dump();
+    given[path] = yaml_to_json(node).dump(-1, ' ', false, Json::error_handler_t::replace);  // a text may be no UTF-8
     return;
   }
   for (const auto& [key, value] : node.fields) remember(value, path.empty() ? key : path + "." + key, given);

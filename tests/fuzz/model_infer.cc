@@ -75,7 +75,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Status status = read_model_infer_request(input, scratch, &ours, &options, &copies);
   static_cast<void>(find_raw_input(input, 1));
   if (!status.ok()) {
-    const bool says_malformed = status.message().find("well-formed") != std::string::npos || status.message().find("UTF-8") != std::string::npos;
+    // By how the message begins: others quote the request's own texts.
+    const bool says_malformed = status.message().starts_with("request message: ");
     require(!(says_malformed && well_formed), "called malformed, protobuf takes it:", status.message());
     return 0;
   }
