@@ -78,6 +78,10 @@ TEST(Config, ErrorsNameFileLineAndField) {
   }
 }
 
+TEST(Config, BytesThatAreNoUtf8EndNothing) {
+  for (const char* text : {"zoo: \"a\xff\"\n", "models:\n  m: {default: \"\xc3\"}\n", "\xff: 1\n"}) static_cast<void>(parse_config(text, "c.yaml"));
+}
+
 TEST(Config, TheCommandLineWins) {
   auto dir = os::make_temp_dir("/tmp", "verge-test-");
   ASSERT_TRUE(dir.ok());
