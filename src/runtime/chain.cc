@@ -130,7 +130,7 @@ Status run_chain(Run& run) {
     };
     if (looks) sure();
     const uint64_t now = os::monotonic_ns();
-    resident.predictor(lane, k).learn(run.batch, now - mark);
+    resident.predictor(lane, k).learn(run.batch, now - mark, now);
     mark = now;
     state.exit = k;
     state.elapsed_ns = elapsed(now);

@@ -454,7 +454,7 @@ void execute(std::span<Run* const> batch) {
   LaneGroup& group = first.resident->groups[first.lane()];
   if (batch.size() > 1 && execute_together(batch, group.work)) {
     group.curve.learn(first.run_rows, first.finished_ns - begun);
-    first.resident->predictor(first.lane()).learn(first.run_rows, first.finished_ns - begun);
+    first.resident->predictor(first.lane()).learn(first.run_rows, first.finished_ns - begun, first.finished_ns);
   } else {
     for (Run* run : batch) {
       const uint64_t own = batch.size() > 1 ? os::monotonic_ns() : begun;
@@ -463,7 +463,7 @@ void execute(std::span<Run* const> batch) {
       if (!run->status.ok()) continue;
       group.curve.learn(run->batch, run->finished_ns - own);
       // A chain learns stage by stage.
-      if (run->version->stages.empty()) run->resident->predictor(run->lane()).learn(run->batch, run->finished_ns - own);
+      if (run->version->stages.empty()) run->resident->predictor(run->lane()).learn(run->batch, run->finished_ns - own, run->finished_ns);
     }
   }
   group.work.trim();

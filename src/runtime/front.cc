@@ -60,7 +60,7 @@ FrontImpl::FrontImpl(Shared& shared, uint32_t index, std::function<void()> wake,
       wake_(std::move(wake)),
       hold_(new TableHold{std::move(table)}),
       unknown_(shared.metrics.unknown()),
-      queue_(places_, shared.options.tenants) {
+      queue_(places_, weights_of(shared.options.tenants)) {
   batch_.reserve(policy::BatchCurve::kMostRows);
   std::lock_guard lock(shared_.bounds_mutex);
   bounds_ = shared_.bounds;
@@ -260,7 +260,7 @@ void FrontImpl::dispatch(Run* run) {
   if (!take_tenant_place(run)) return;
   if (lanes == 0) {
     if (places_.waiting.load(std::memory_order_relaxed) >= limit) return full("the queue", limit);
-    places_.comes(*run);
+    places_.comes(run->cost_ns);
     places_.held.fetch_add(1, std::memory_order_relaxed);
     begin_waiting(run);
     queue_.push(run, run->queued_ns);
@@ -343,7 +343,7 @@ void FrontImpl::cancel(Request& request) {
 // The request ends now; its run comes back when the lane comes across it.
 void FrontImpl::give_up(Run* run, Status status, Reason reason) {
   if (shared_.lanes.empty()) {
-    places_.goes(*run);
+    places_.goes(run->cost_ns);
   } else {
     shared_.lanes[run->lane()]->left(*run);
   }

@@ -28,7 +28,7 @@ uint64_t expected_ns(const std::vector<Run*>& batch) {
 }  // namespace
 
 Lane::Lane(uint32_t index, std::vector<int> cores, const std::vector<TenantOptions>& tenants, Work work)
-    : index_(index), cores_(std::move(cores)), work_(std::move(work)), queue_(places_, tenants) {}
+    : index_(index), cores_(std::move(cores)), work_(std::move(work)), queue_(places_, weights_of(tenants)) {}
 
 Lane::~Lane() { stop(); }
 
@@ -46,13 +46,13 @@ void Lane::start(const std::vector<std::unique_ptr<Lane>>& lanes) {
 }
 
 bool Lane::submit(Run* run, uint32_t limit) {
-  if (places_.comes(*run) >= limit) {
-    places_.goes(*run);
+  if (places_.comes(run->cost_ns) >= limit) {
+    places_.goes(run->cost_ns);
     return false;
   }
   if (places_.held.fetch_add(1, std::memory_order_relaxed) >= kHeldForEach * limit) {
     places_.held.fetch_sub(1, std::memory_order_relaxed);
-    places_.goes(*run);
+    places_.goes(run->cost_ns);
     return false;
   }
   run->enter(index_);
@@ -97,9 +97,9 @@ bool Lane::take_over() {
     }
     --left;
     any = true;
-    busiest->places_.goes(*run);
+    busiest->places_.goes(run->cost_ns);
     busiest->places_.held.fetch_sub(1, std::memory_order_relaxed);
-    places_.comes(*run);
+    places_.comes(run->cost_ns);
     places_.held.fetch_add(1, std::memory_order_relaxed);
     queue_.push(run, now);
   }

@@ -40,7 +40,7 @@ class Lane {
   // Any thread. `limit` bounds what waits; false when it is reached.
   bool submit(Run* run, uint32_t limit);
   // Any thread, once a run that waits here was given up.
-  void left(const Run& run) { places_.goes(run); }
+  void left(const Run& run) { places_.goes(run.cost_ns); }
 
   // Takes the lane if its thread is asleep and nothing waits. The caller may then enter the lane's instances until it gives the lane back.
   bool try_borrow();

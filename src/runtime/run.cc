@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <functional>
 
+#include "runtime/table.h"
+
 namespace verge::runtime {
 
 uint64_t sequence_hash(const Sequence& s) {
@@ -37,6 +39,16 @@ size_t EngineBuffers::kept_bytes() const {
   for (const auto& b : lent) n += b.capacity();
   for (const auto& v : wire) n += v.capacity();
   return n;
+}
+
+LaneGroup& Run::group() const { return resident->groups[lane()]; }
+
+int64_t Run::most_rows() const { return resident->max_rows; }
+
+void Run::end_hopeless(uint64_t now) {
+  started_ns = assembled_ns = finished_ns = now;
+  reason = now >= due_ns ? Reason::kExpired : plan.said ? Reason::kDeadlineBound : Reason::kHopeless;
+  status = Status(Code::kDeadlineExceeded, "");  // the front words it
 }
 
 size_t Run::kept_bytes() const {

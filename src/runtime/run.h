@@ -23,6 +23,7 @@ class FrontImpl;
 struct Resident;
 struct ServedVersion;
 struct TableHold;
+struct LaneGroup;
 
 // Aligned memory that only grows.
 class Buffer {
@@ -95,6 +96,13 @@ struct Run : EngineBuffers {
   uint64_t queued_ns = 0, started_ns = 0, assembled_ns = 0, finished_ns = 0;
   int64_t run_rows = 0;       // samples of the engine run that answered, all requests together
   bool counts_run = false;    // the one of its batch that stands for the engine run in counters
+
+  // --- what policy::LaneQueue asks ---
+  LaneGroup& group() const;     // of its variant and lane
+  int64_t most_rows() const;
+  uint64_t needs_ns() const { return plan.needs_ns; }
+  bool goes_alone() const { return plan.exit != kNoExit; }
+  void end_hopeless(uint64_t now);
 
   // Who has it: it waits in a lane, a lane (or a front in its place) has claimed it, or its request has ended before that.
   void enter(uint32_t lane) { state_.store(lane << 2 | kWaiting, std::memory_order_relaxed); }

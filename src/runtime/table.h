@@ -13,15 +13,17 @@
 
 #include "policy/choose.h"
 #include "policy/lifecycle.h"
+#include "policy/predictor.h"
 #include "runtime/chain.h"
 #include "runtime/lane_queue.h"
 #include "runtime/metrics.h"
-#include "runtime/predictor.h"
 #include "runtime/runtime.h"
 #include "runtime/sequences.h"
 #include "transform/chain.h"
 
 namespace verge::runtime {
+
+using policy::Predictor;
 
 // The sequences of a stateful version, for all fronts. Locked for the beginning and the end of a request; stateless models have none.
 struct LiveSequences {

@@ -1,0 +1,305 @@
+// What waits for one lane, which of it runs next, and how much of it at once. Belongs to whoever has the lane. The order and the sizes are fair_order.h's and
+// batching.h's; here is what they are applied to. The server and the simulator run this same code, on requests of their own.
+//
+// A `Run` is a request that waits. It has
+//   uint32_t priority, tenant, flow;   of FairOrder
+//   uint64_t due_ns;                   when its answer has to be on its way; 0: never
+//   uint64_t place, ahead_ns;          written here: its place, and the work before it where it was turned away for that
+//   uint64_t cost_ns;                  that it is expected to hold the lane
+//   uint64_t shape_key;                only those of one key share a run
+//   int64_t batch;                     its samples
+//   bool joins, probes;                may share a run; runs though it seems hopeless
+//   WaitingGroup<Run>& group() const   where requests wait that it may share runs with
+//   int64_t most_rows() const          samples that may share a run
+//   uint64_t needs_ns() const          of a choice made by bounds, the cautious time of the least that would do; else 0
+//   bool goes_alone() const            never shares a run, and holds the lane for cost_ns
+//   bool is_waiting() const, claim()   whether it still waits; true for whoever ends its waiting
+//   void end_hopeless(uint64_t now)    it was claimed, and is not to be begun any more
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "policy/batching.h"
+#include "policy/fair_order.h"
+
+namespace verge::policy {
+
+// One variant's part of a lane's queue.
+template <typename Run>
+struct WaitingGroup {
+  struct Entry {
+    uint64_t place;  // of FairOrder
+    uint64_t order;  // of arrival, among equal places
+    uint64_t cost;   // ns of the lane
+    Run* run;
+  };
+  std::vector<Entry> heap;  // the least first
+  BatchCurve curve;
+  int64_t rows_waiting = 0;
+  uint64_t last_arrival_ns = 0, gap_ns = 0;  // mean time between arrivals
+  uint64_t hold_until_ns = 0;                // 0: nothing is held
+  uint64_t decisions = 0;
+};
+
+// How many requests wait in a lane, seen from all threads.
+struct LanePlaces {
+  std::atomic<uint32_t> waiting{0};  // not begun
+  std::atomic<uint32_t> held{0};     // those, and requests that have ended but whose runs the lane has not come across yet
+  std::atomic<uint64_t> backlog_ns{0};  // what those not begun are expected to take
+  std::atomic<uint64_t> busy_until_ns{0};  // when what runs now is expected to end; 0: nothing runs
+
+  // How many waited before it.
+  uint32_t comes(uint64_t cost_ns) {
+    backlog_ns.fetch_add(cost_ns, std::memory_order_relaxed);
+    return waiting.fetch_add(1, std::memory_order_relaxed);
+  }
+  // It begins, or has ended before that.
+  void goes(uint64_t cost_ns) {
+    waiting.fetch_sub(1, std::memory_order_relaxed);
+    backlog_ns.fetch_sub(cost_ns, std::memory_order_relaxed);
+  }
+  uint64_t ahead_ns(uint64_t now) const {
+    const uint64_t until = busy_until_ns.load(std::memory_order_relaxed);
+    return backlog_ns.load(std::memory_order_relaxed) + (until > now ? until - now : 0);
+  }
+};
+
+template <typename Run>
+class LaneQueue {
+ public:
+  LaneQueue(LanePlaces& places, const std::vector<double>& tenant_weights) : places_(places), order_(tenant_weights) { active_.reserve(64); }
+
+  void push(Run* run, uint64_t now);
+  // Whether what goes before it will keep the lane busy beyond its deadline; run->ahead_ns says how long. Asked before push(): turned away at once
+  // it costs a fraction of what it would cost to keep it until it expires, most of which is memory that the caches have forgotten.
+  bool comes_too_late(Run& run, uint64_t now) const;
+  // push(), or `ended` where it comes too late.
+  template <typename Ended>
+  void push_or_end(Run* run, uint64_t now, Ended& ended);
+  bool empty() const { return size_ == 0; }
+  uint64_t work_ns() const { return work_ns_; }  // time of the lane that all that waits will take
+
+  struct Next {
+    bool any = false;         // `batch` holds what to run now
+    uint64_t wait_until = 0;  // else: look again then, or when more arrives; 0: nothing waits
+  };
+  // Claims the next batch: runs of one variant that may go through the engine together. What has ended meanwhile, or cannot be done by its
+  // deadline, goes to `ended`, the latter with its status. `batch` is emptied first.
+  template <typename Ended>
+  Next take(uint64_t now, std::vector<Run*>& batch, Ended& ended);
+
+ private:
+  using Group = WaitingGroup<Run>;
+  using Entry = typename Group::Entry;
+
+  // One odd turn says nothing of the next.
+  static constexpr double kMostStretch = 4;
+
+  static bool later(const Entry& a, const Entry& b) { return a.place != b.place ? a.place > b.place : a.order > b.order; }
+  // To be sure of an answer: of a choice made by bounds the least that would do, else a run.
+  static uint64_t needed_ns(const Group& g, const Run& run) {
+    const uint64_t told = run.needs_ns();
+    return told != 0 ? told : g.curve.predict(run.batch) + g.curve.deviation();
+  }
+  static uint64_t cost_of(const Group& g, const Run& run) {
+    if (run.goes_alone()) return std::max<uint64_t>(run.cost_ns, 1);
+    return std::max<uint64_t>(g.curve.least_per_row(run.most_rows()), 1) * static_cast<uint64_t>(run.batch);
+  }
+  Run* pop(Group& group);
+  // A claimed run that is not to be begun any more.
+  void give_up(Run* run, uint64_t now) {
+    places_.goes(run->cost_ns);
+    run->end_hopeless(now);
+  }
+  Group* first_group(uint64_t now, uint64_t* wait_until);
+  template <typename Ended>
+  bool drop_ended(Group& group, uint64_t now, Ended& ended);
+  template <typename Ended>
+  void fill(Group& group, uint64_t now, std::vector<Run*>& batch, Ended& ended);
+  uint64_t hold(Group& group, uint64_t now) const;
+
+  LanePlaces& places_;
+  FairOrder order_;
+  Demand demand_;
+  std::vector<Group*> active_;  // groups with entries
+  size_t size_ = 0;
+  uint64_t pushed_ = 0;
+  uint64_t work_ns_ = 0;  // cost of all entries
+  // What a lane really takes for what it was said to cost, while work waits: a front that is its own lane also reads and answers.
+  double stretch_ = 1;
+  uint64_t took_at_ns_ = 0, took_cost_ = 0;  // of the last batch, if more waited then
+};
+
+template <typename Run>
+bool LaneQueue<Run>::comes_too_late(Run& run, uint64_t now) const {
+  if (run.due_ns == 0 || run.probes || size_ == 0) return false;
+  const Group& own = run.group();
+  const uint64_t needed = now + needed_ns(own, run);
+  // Some entries are of requests that have ended; which, only their runs know.
+  const double held = std::max<double>(places_.held.load(std::memory_order_relaxed), 1);
+  const double real = stretch_ * std::min(1.0, places_.waiting.load(std::memory_order_relaxed) / held);
+  const auto late = [&](uint64_t ahead) { return needed + static_cast<uint64_t>(real * static_cast<double>(ahead)) > run.due_ns; };
+  if (!late(work_ns_)) return false;
+  const uint64_t place = order_.look(run.priority, run.tenant, run.flow);
+  uint64_t ahead = 0;
+  for (const Group* g : active_)
+    for (const Entry& e : g->heap) ahead += e.place <= place ? e.cost : 0;
+  if (!late(ahead)) return false;
+  run.ahead_ns = std::max<uint64_t>(1, static_cast<uint64_t>(real * static_cast<double>(ahead)));
+  return true;
+}
+
+template <typename Run>
+template <typename Ended>
+void LaneQueue<Run>::push_or_end(Run* run, uint64_t now, Ended& ended) {
+  if (!comes_too_late(*run, now)) return push(run, now);
+  places_.held.fetch_sub(1, std::memory_order_relaxed);
+  if (run->claim()) give_up(run, now);
+  ended.push(run);
+}
+
+template <typename Run>
+void LaneQueue<Run>::push(Run* run, uint64_t now) {
+  Group& g = run->group();
+  if (g.heap.empty()) active_.push_back(&g);
+  if (g.last_arrival_ns != 0) {
+    const uint64_t gap = now - g.last_arrival_ns;
+    g.gap_ns = g.gap_ns == 0 ? gap : g.gap_ns - g.gap_ns / 8 + gap / 8;
+  }
+  g.last_arrival_ns = now;
+  g.rows_waiting += run->batch;
+  const uint64_t cost = cost_of(g, *run);
+  demand_.add(now, g.curve.predict(1) * static_cast<uint64_t>(run->batch));
+  run->place = order_.enter(run->priority, run->tenant, run->flow, cost);
+  work_ns_ += cost;
+  g.heap.push_back({run->place, pushed_++, cost, run});
+  std::push_heap(g.heap.begin(), g.heap.end(), later);
+  ++size_;
+}
+
+template <typename Run>
+Run* LaneQueue<Run>::pop(Group& g) {
+  std::pop_heap(g.heap.begin(), g.heap.end(), later);
+  Run* run = g.heap.back().run;
+  work_ns_ -= g.heap.back().cost;
+  g.heap.pop_back();
+  g.rows_waiting -= run->batch;
+  --size_;
+  order_.leave(run->place, run->tenant, run->flow);
+  places_.held.fetch_sub(1, std::memory_order_relaxed);
+  if (g.heap.empty()) {
+    g.hold_until_ns = 0;
+    active_.erase(std::find(active_.begin(), active_.end(), &g));
+  }
+  return run;
+}
+
+// Takes away what is over at the group's head. False where nothing is left.
+template <typename Run>
+template <typename Ended>
+bool LaneQueue<Run>::drop_ended(Group& g, uint64_t now, Ended& ended) {
+  while (!g.heap.empty()) {
+    Run* run = g.heap.front().run;
+    const uint64_t deadline = run->due_ns;
+    const bool hopeless = deadline != 0 && (now >= deadline || (!run->probes && now + needed_ns(g, *run) > deadline));
+    if (run->is_waiting() && !hopeless) return true;
+    pop(g);
+    if (hopeless && run->claim()) give_up(run, now);
+    ended.push(run);
+  }
+  return false;
+}
+
+template <typename Run>
+typename LaneQueue<Run>::Group* LaneQueue<Run>::first_group(uint64_t now, uint64_t* wait_until) {
+  Group* best = nullptr;
+  for (Group* g : active_) {
+    if (g->hold_until_ns > now) {
+      *wait_until = *wait_until == 0 ? g->hold_until_ns : std::min(*wait_until, g->hold_until_ns);
+      continue;
+    }
+    if (best == nullptr || later(best->heap.front(), g->heap.front())) best = g;
+  }
+  return best;
+}
+
+template <typename Run>
+uint64_t LaneQueue<Run>::hold(Group& g, uint64_t now) const {
+  const int64_t most = g.heap.front().run->most_rows();
+  // Seldom worth it: only then are the deadlines looked at.
+  const uint64_t ns = hold_ns(g.curve, g.rows_waiting, most, g.gap_ns, UINT64_MAX);
+  if (ns == 0) return 0;
+  uint64_t slack = UINT64_MAX;
+  for (const Entry& e : g.heap) {
+    if (e.run->due_ns == 0) continue;
+    const uint64_t needed = now + g.curve.predict(g.rows_waiting + 1) + 2 * g.curve.deviation();
+    slack = std::min(slack, e.run->due_ns > needed ? e.run->due_ns - needed : 0);
+  }
+  return ns < slack ? ns : 0;
+}
+
+template <typename Run>
+template <typename Ended>
+void LaneQueue<Run>::fill(Group& g, uint64_t now, std::vector<Run*>& batch, Ended& ended) {
+  const Run* leader = g.heap.front().run;
+  const int64_t most = leader->joins ? leader->most_rows() : 1;
+  const int64_t wanted = std::max(choose_rows(g.curve, g.rows_waiting, most, demand_.share(), ++g.decisions), leader->batch);
+  int64_t rows = 0;
+  uint64_t earliest = UINT64_MAX;
+  const uint64_t key = leader->shape_key;
+  while (drop_ended(g, now, ended)) {
+    Run* run = g.heap.front().run;
+    if (!batch.empty()) {
+      if (!run->joins || run->shape_key != key || rows + run->batch > wanted) break;
+      // One more must not make another, or itself, late.
+      const uint64_t deadline = run->due_ns == 0 ? earliest : std::min(earliest, run->due_ns);
+      if (deadline != UINT64_MAX && now + g.curve.predict(rows + run->batch) + g.curve.deviation() > deadline) break;
+    }
+    pop(g);
+    if (!run->claim()) {
+      ended.push(run);
+      continue;
+    }
+    places_.goes(run->cost_ns);
+    took_cost_ += cost_of(g, *run);
+    if (run->due_ns != 0) earliest = std::min(earliest, run->due_ns);
+    rows += run->batch;
+    batch.push_back(run);
+    if (rows >= wanted || !run->joins) break;
+  }
+}
+
+template <typename Run>
+template <typename Ended>
+typename LaneQueue<Run>::Next LaneQueue<Run>::take(uint64_t now, std::vector<Run*>& batch, Ended& ended) {
+  batch.clear();
+  if (took_cost_ != 0 && now > took_at_ns_) {
+    const double took = static_cast<double>(now - took_at_ns_) / static_cast<double>(took_cost_);
+    stretch_ += (std::clamp(took, 1.0, kMostStretch) - stretch_) / 16;
+  }
+  took_at_ns_ = now;
+  took_cost_ = 0;
+  Next next;
+  while (Group* g = first_group(now, &next.wait_until)) {
+    if (!drop_ended(*g, now, ended)) continue;
+    if (g->hold_until_ns == 0) {
+      if (const uint64_t ns = g->heap.front().run->joins ? hold(*g, now) : 0; ns != 0) {
+        g->hold_until_ns = now + ns;
+        continue;
+      }
+    }
+    g->hold_until_ns = 0;
+    fill(*g, now, batch, ended);
+    if (!batch.empty()) {
+      if (size_ == 0) took_cost_ = 0;  // it may idle before the next
+      next.any = true;
+      return next;
+    }
+  }
+  return next;
+}
+
+}  // namespace verge::policy

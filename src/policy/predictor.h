@@ -1,0 +1,57 @@
+// What a network takes on one lane: learned by whoever has the lane, read by all threads. The server and the simulator learn by this same code.
+#pragma once
+
+#include <array>
+#include <atomic>
+
+#include "policy/quantile.h"
+
+namespace verge::policy {
+
+class Predictor {
+ public:
+  void seed(int64_t rows, uint64_t p50_ns, uint64_t p99_ns) {
+    curve_.seed(rows, p50_ns, p99_ns);
+    const int i = QuantileCurve::index_of(rows);
+    told_[static_cast<size_t>(i)].seed = curve_.at(i);
+    tell(rows);
+  }
+  void learn(int64_t rows, uint64_t ns, uint64_t now) {
+    curve_.learn(rows, ns);
+    told_[static_cast<size_t>(QuantileCurve::index_of(rows))].learned_at_ns.store(now, std::memory_order_relaxed);
+    tell(rows);
+  }
+  Quantiles predict(int64_t rows) const {
+    return QuantileCurve::predict_from(rows, [this](int i) {
+      const Told& told = told_[static_cast<size_t>(i)];
+      return Quantiles{told.typical_ns.load(std::memory_order_relaxed), told.cautious_ns.load(std::memory_order_relaxed)};
+    });
+  }
+
+  // As predict(), for a choice: what has not run for long counts less the longer ago it was.
+  Quantiles expect(int64_t rows, uint64_t now) const {
+    return QuantileCurve::predict_from(rows, [this, now](int i) {
+      const Told& told = told_[static_cast<size_t>(i)];
+      const uint64_t at = told.learned_at_ns.load(std::memory_order_relaxed);
+      return faded({told.typical_ns.load(std::memory_order_relaxed), told.cautious_ns.load(std::memory_order_relaxed)}, told.seed, now > at && at != 0 ? now - at : 0);
+    });
+  }
+
+ private:
+  void tell(int64_t rows) {
+    const int i = QuantileCurve::index_of(rows);
+    const Quantiles q = curve_.at(i);
+    Told& told = told_[static_cast<size_t>(i)];
+    told.typical_ns.store(q.typical_ns, std::memory_order_relaxed);
+    told.cautious_ns.store(q.cautious_ns, std::memory_order_relaxed);
+  }
+  struct Told {
+    Quantiles seed;  // set before anybody else sees it
+    std::atomic<uint64_t> typical_ns{0}, cautious_ns{0};
+    std::atomic<uint64_t> learned_at_ns{0};
+  };
+  QuantileCurve curve_;
+  std::array<Told, QuantileCurve::kSizes> told_;
+};
+
+}  // namespace verge::policy
