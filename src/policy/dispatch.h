@@ -1,6 +1,8 @@
 // Where a request runs, and how its batch is cut for engines whose files have fixed batch sizes.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -19,6 +21,21 @@ size_t choose_lane(std::span<const LaneLoad> lanes, size_t start);
 // Whether a front should run the request itself on an idle lane: when the run is predicted to be over before another thread would have
 // begun it. `predicted_ns` 0: unknown.
 bool run_on_front(const LaneLoad& lane, uint64_t predicted_ns, uint64_t hand_off_ns);
+
+// A front that is its own lane answers, and looks at its sockets, between turns of work. A turn ends when what it has answered is worth a system call or two for each connection: an
+// answer should not wait for those that come after it. Where much waits, turns are an eighth of that: reading and writing, and refusing, in larger groups costs less for each.
+class Turn {
+ public:
+  explicit Turn(uint64_t waiting_work_ns) : least_ns_(std::min(waiting_work_ns / kPart, kLongestNs)) {}
+  void answered(uint32_t connection) { connections_ |= uint64_t{1} << (connection % 64); }
+  // `worked_ns`: since its first run began.
+  bool over(uint64_t worked_ns) const { return worked_ns > std::max(least_ns_, std::min(static_cast<uint64_t>(std::popcount(connections_)) * kForEachNs, kWorthNs)); }
+
+ private:
+  static constexpr uint64_t kForEachNs = 150'000, kWorthNs = 1'000'000, kPart = 8, kLongestNs = 4'000'000;
+  uint64_t least_ns_;
+  uint64_t connections_ = 0;
+};
 
 // One engine run out of a request of `remaining` samples.
 struct Chunk {

@@ -17,6 +17,17 @@ double ExitState::computed() const {
   return all == 0 ? 1 : static_cast<double>(done) / static_cast<double>(all);
 }
 
+bool any_in_reach(const ExitRule& rule, const ExitState& s, const ExitSettings& settings) {
+  if (s.deadline_ns == kNoDeadline || rule.name == "reactive") return true;
+  uint64_t at = s.elapsed_ns + s.margin_ns;
+  for (uint32_t k = 0; k < s.stages.size(); ++k) {
+    at += k == 0 ? s.stages[k].cautious_ns : s.stages[k].typical_ns;
+    const bool would_do = rule.exact ? k == settings.furthest : accurate(s.stages[k], settings.min_accuracy);
+    if (would_do) return at <= s.deadline_ns;
+  }
+  return false;
+}
+
 bool reaches(const ExitState& s, uint32_t exit) {
   if (s.deadline_ns == kNoDeadline) return true;
   uint64_t at = s.elapsed_ns + s.margin_ns;

@@ -67,6 +67,9 @@ const ExitRule* find_exit_rule(std::string_view name);  // "": the default, pred
 // The rule's word, with the bounds kept.
 Decision decide_exit(const ExitRule& rule, const ExitState& state, const ExitSettings& settings);
 
+// Before the first stage, of which `state.elapsed_ns` tells: whether an exit that would do can still be reached. The queue has taken its time. Rules that look at the time only
+// after a stage go ahead in any case.
+bool any_in_reach(const ExitRule& rule, const ExitState& state, const ExitSettings& settings);
 // Whether `exit`, later than the state's, can be reached by the deadline: the next stage at its cautious time, those behind it at their typical ones.
 bool reaches(const ExitState& state, uint32_t exit);
 // Whether a later exit that can be reached promises more than this one. Where accuracies are unknown, a later one does.

@@ -29,28 +29,12 @@ struct FrontImpl::Offer {
 
 namespace {
 
-// What an answer needs to be on its way once it is there: its outputs' steps, its encoding, the socket.
-constexpr uint64_t kMarginNs = 150'000;
-constexpr double kDefaultLoss = 0.005;  // "verge.max_accuracy_loss", where a rule needs one and none is given
-// Of requests for which an idle lane seems too slow, one in so many is run all the same: a prediction that is too long would never be put right.
-constexpr uint64_t kProbeEvery = 64;
-
 std::string number(double v) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", v);
   return text;
 }
 double ms(uint64_t ns) { return static_cast<double>(ns) / 1e6; }
-
-// The point of a curve whose loss on the calibration samples is within `most` at the least cost; where there is none, the one that loses least.
-const ExitPoint* point_of(const std::vector<ExitPoint>& curve, double most) {
-  const ExitPoint *best = nullptr, *careful = nullptr;
-  for (const ExitPoint& p : curve) {
-    if (p.calibration_loss <= most + 1e-9 && (best == nullptr || p.cost < best->cost)) best = &p;
-    if (careful == nullptr || p.calibration_loss < careful->calibration_loss) careful = &p;
-  }
-  return best != nullptr ? best : careful;
-}
 
 const char* best_by(policy::Objective o) {
   switch (o) {
@@ -81,14 +65,13 @@ uint32_t FrontImpl::lane_for(const Run& run, const Request& request, uint64_t no
   } else if (request.sequence.given()) {
     lane = static_cast<uint32_t>(sequence_hash(request.sequence) % lanes);
   } else {
-    uint64_t least = UINT64_MAX;
+    policy::LeastAhead least;
     for (size_t i = 0; i < lanes; ++i) {
       const auto at = static_cast<uint32_t>((index_ + i) % lanes);
       const Lane& l = *shared_.lanes[at];
-      // An idle lane before one that is about to be.
-      const uint64_t ahead = 2 * l.ahead_ns(now) + (l.busy() || l.waiting() != 0 ? 1 : 0);
-      if (ahead < least) least = ahead, lane = at;
+      least.look(at, l.ahead_ns(now), l.busy() || l.waiting() != 0);
     }
+    lane = least.lane();
   }
   *wait_ns = shared_.lanes[lane]->ahead_ns(now);
   return lane;
@@ -103,8 +86,7 @@ void FrontImpl::gather(const Offer& offer, const Request& request, const Run& ru
   const VersionEntry* last_version = nullptr;
   uint32_t last_variant = UINT32_MAX;
   bool usable = false;
-  double typical = 0, spread = 0, energy = 0;  // up to the exit; spread: sum of squares
-  bool known = true;
+  policy::ChainTime time;  // up to the exit
   for (uint32_t i = 0; i < offer.options.size(); ++i) {
     const Option& o = offer.options[i];
     const VersionEntry& version = offer.of(o);
@@ -112,8 +94,7 @@ void FrontImpl::gather(const Offer& offer, const Request& request, const Run& ru
     if (&version != last_version || o.variant != last_variant) {
       last_version = &version;
       last_variant = o.variant;
-      typical = spread = energy = 0;
-      known = true;
+      time = {};
       usable = !request.bounds.variant.empty()          ? m.variants[o.variant].id == request.bounds.variant
                : stateful || !demand.narrows            ? static_cast<int>(o.variant) == version.default_variant
                                                         : true;
@@ -122,19 +103,14 @@ void FrontImpl::gather(const Offer& offer, const Request& request, const Run& ru
     policy::Candidate c{.accuracy = o.accuracy, .wait_ns = offer.wait_ns, .depth = o.exit == kNoExit ? 0 : o.exit, .ready = o.resident};
     if (o.resident) {
       const policy::Quantiles q = version.variants[o.variant].resident->predictor(offer.lane, o.exit == kNoExit ? 0 : o.exit).expect(run.batch, run.queued_ns);
-      known &= q.typical_ns != 0;
-      typical += static_cast<double>(q.typical_ns);
-      const double off = static_cast<double>(q.cautious_ns - std::min(q.cautious_ns, q.typical_ns));
-      spread += off * off;
-      c.typical_ns = known ? static_cast<uint64_t>(typical) : 0;
-      // Stages are late independently of each other.
-      c.cautious_ns = known ? static_cast<uint64_t>(typical + std::sqrt(spread)) : 0;
+      time.add(q);
+      c.typical_ns = time.typical_ns();
+      c.cautious_ns = time.cautious_ns();
     } else {
       c.typical_ns = o.profiled.typical_ns * static_cast<uint64_t>(run.batch);
       c.cautious_ns = o.profiled.cautious_ns * static_cast<uint64_t>(run.batch);
     }
-    energy = offer.watts > 0 && c.typical_ns != 0 ? offer.watts * static_cast<double>(c.typical_ns) * 1e-6 : -1;
-    c.energy_mj = energy;
+    if (offer.watts > 0 && c.typical_ns != 0) c.energy_mj = offer.watts * static_cast<double>(c.typical_ns) * 1e-6;
     // After the sums: what is dominated is passed on the way to what is not. A request that names the exit gets it all the same.
     if (!demand.exit.empty() && o.exit != kNoExit) {
       if (m.stages[o.exit].exit != demand.exit) continue;
@@ -194,16 +170,14 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
   offer.elapsed_ns = run->queued_ns - std::min(arrival, run->queued_ns);
   offer.lane = lane_for(*run, request, run->queued_ns, &offer.wait_ns);
   offer.watts = plan.watts = shared_.lane_watts(offer.lane);
-  const bool reactive = plan.rule->name == "reactive";
   policy::Demands demands = offer.demand.bounds;
+  const policy::TimeLeft time = policy::time_left(run->queued_ns, request.bounds.deadline_ns, *plan.rule);  // it has not passed: begin() has looked
   if (request.bounds.deadline_ns != 0) {
-    const uint64_t left = request.bounds.deadline_ns - run->queued_ns;  // it has not passed: begin() has looked
     plan.deadline_ns = request.bounds.deadline_ns - std::min(arrival, request.bounds.deadline_ns);
-    plan.margin_ns = reactive ? 0 : std::min(left / 10, kMarginNs);
-    run->due_ns = request.bounds.deadline_ns - plan.margin_ns;
-    // The reactive rule looks at the time only after a stage.
-    if (!reactive) demands.left_ns = left - plan.margin_ns;
-    run->probes = reactive;
+    plan.margin_ns = time.margin_ns;
+    run->due_ns = time.due_ns;
+    run->probes = time.probes;
+    demands.left_ns = time.left_ns;
   }
   gather(offer, request, *run);
   if (candidates_.empty()) {
@@ -213,14 +187,7 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
     return fail_run(run, unavailable("model '" + offer.name() + "' has no variant to answer with" + (family != nullptr ? "" : ": " + version->source->no_default)), Reason::kVariantNotOk);
   }
   reasons_.resize(request.bounds.trace ? candidates_.size() : 0);
-  policy::Choice choice = policy::choose(candidates_, demands, reasons_);
-  if (choice.index < 0 && choice.refusal == policy::Passed::kDeadline && offer.wait_ns == 0 && ++hopeless_ % kProbeEvery == 0) {
-    policy::Demands timeless = demands;
-    timeless.left_ns = policy::kNoDeadline;
-    timeless.objective = policy::Objective::kLatency;
-    choice = policy::choose(candidates_, timeless, reasons_);
-    run->probes = true;
-  }
+  const policy::Choice choice = policy::choose_or_probe(candidates_, demands, offer.wait_ns, hopeless_, &run->probes, reasons_);
   if (choice.index < 0) return refuse_bounds(run, offer, choice, demands);
 
   const policy::Candidate& best = candidates_[static_cast<size_t>(choice.index)];
@@ -238,7 +205,7 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
   plan.reason = best_by(policy::objective_of(demands));
   if (request.bounds.trace) tell_trace(offer, *run, choice.index);
   if (chosen.exit != kNoExit) {
-    if (Status s = plan_exits(offer, *run, demands, chosen); !s.ok()) return fail_run(run, std::move(s), Reason::kBounds);
+    if (Status s = plan_exits(offer, *run, demands, chosen, best); !s.ok()) return fail_run(run, std::move(s), Reason::kBounds);
   }
   const VariantEntry& entry = taken.variants[chosen.variant];
   if (entry.state != policy::VariantState::kResident) return hold_back(run, entry, taken);
@@ -247,7 +214,7 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
 }
 
 // What the exit rule is told, and how little would do.
-Status FrontImpl::plan_exits(const Offer& offer, Run& run, const policy::Demands& demands, const Option& chosen) const {
+Status FrontImpl::plan_exits(const Offer& offer, Run& run, const policy::Demands& demands, const Option& chosen, const policy::Candidate& best) const {
   Plan& plan = run.plan;
   const Demand& demand = offer.demand;
   policy::ExitSettings& s = plan.settings;
@@ -255,27 +222,23 @@ Status FrontImpl::plan_exits(const Offer& offer, Run& run, const policy::Demands
   s.max_energy_mj = demands.max_energy_mj;
   s.confidence = demand.confidence;
   s.conditions = demand.conditions;
-  if (plan.rule->exact || policy::objective_of(demands) != policy::Objective::kAccuracy) s.furthest = chosen.exit;
+  s.furthest = policy::furthest_exit(*plan.rule, demands, chosen.exit);
   if (plan.rule->needs_thresholds && !(demand.confidence >= 0 && plan.rule->name == "confidence")) {
     const VersionEntry& version = offer.of(chosen);
     const std::string& id = version.served->manifest().variants[chosen.variant].id;
     const VariantProfile* p = version.source->profile.variant(id);
     const bool entropy = plan.rule->name == "entropy";
-    const ExitPoint* point = p == nullptr ? nullptr : point_of(entropy ? p->entropy : p->confidence, demand.max_accuracy_loss >= 0 ? demand.max_accuracy_loss : kDefaultLoss);
+    const ExitPoint* point = p == nullptr ? nullptr : policy::exit_point(entropy ? p->entropy : p->confidence, demand.max_accuracy_loss >= 0 ? demand.max_accuracy_loss : policy::kDefaultLoss);
     if (point == nullptr) {
       return failed_precondition("model '" + version.source->name + "', variant '" + id + "': rule '" + std::string(plan.rule->name) +
                                  "' needs calibrated thresholds, of which its profile has none" + (entropy ? "" : "; give verge.confidence"));
     }
     s.thresholds = point->thresholds;
   }
-  // The least that would do: the earliest exit of the chosen variant that is accurate enough.
-  if (!plan.rule->exact) {
-    for (size_t i = 0; i < considered_.size(); ++i) {
-      const Option& o = offer.options[considered_[i]];
-      if (o.member != chosen.member || o.variant != chosen.variant || (s.min_accuracy >= 0 && candidates_[i].accuracy < s.min_accuracy - 1e-9)) continue;
-      if (candidates_[i].cautious_ns != 0) plan.needs_ns = std::min(plan.needs_ns, candidates_[i].cautious_ns);
-    }
-  }
+  plan.needs_ns = policy::least_that_would_do(*plan.rule, s, candidates_, best, [&](size_t i) {
+    const Option& o = offer.options[considered_[i]];
+    return o.member == chosen.member && o.variant == chosen.variant;
+  });
   return {};
 }
 

@@ -43,24 +43,6 @@ Status run_stage(const ServedVersion& version, const Resident& resident, uint32_
   return {};
 }
 
-bool acceptable(const policy::StageKnown& stage, const policy::ExitSettings& settings) {
-  return settings.min_accuracy < 0 || stage.accuracy >= settings.min_accuracy - 1e-9;
-}
-
-// Before anything has run: whether an exit that would do can still be reached. The queue has taken its time.
-Status still_possible(const Plan& plan, std::span<const policy::StageKnown> stages, uint64_t elapsed) {
-  if (plan.deadline_ns == policy::kNoDeadline || plan.rule->name == "reactive") return {};
-  uint64_t at = elapsed + plan.margin_ns;
-  for (uint32_t k = 0; k < stages.size(); ++k) {
-    at += k == 0 ? stages[k].cautious_ns : stages[k].typical_ns;
-    const bool would_do = plan.rule->exact ? k == plan.settings.furthest : acceptable(stages[k], plan.settings);
-    if (!would_do) continue;
-    if (at <= plan.deadline_ns) return {};
-    break;
-  }
-  return Status(Code::kDeadlineExceeded, "");  // the front words it
-}
-
 }  // namespace
 
 Result<std::vector<ServedStage>> link_stages(const Manifest& m) {
@@ -112,9 +94,10 @@ Status run_chain(Run& run) {
   policy::ExitState state{.stages = {known.data(), count}, .deadline_ns = plan.deadline_ns, .margin_ns = plan.margin_ns};
   uint64_t mark = run.started_ns;
   const auto elapsed = [&](uint64_t now) { return now > plan.arrival_ns ? now - plan.arrival_ns : 0; };
-  if (Status s = run.probes ? Status() : still_possible(plan, state.stages, elapsed(run.assembled_ns)); !s.ok()) {
+  state.elapsed_ns = elapsed(run.assembled_ns);
+  if (!run.probes && !policy::any_in_reach(*plan.rule, state, plan.settings)) {
     run.reason = Reason::kDeadlineBound;
-    return s;
+    return Status(Code::kDeadlineExceeded, "");  // the front words it
   }
   run.reason = Reason::kEngine;
   run.counts_run = true;

@@ -1,7 +1,6 @@
 #include "runtime/front.h"
 
 #include <array>
-#include <bit>
 #include <string>
 #include <thread>
 
@@ -12,15 +11,6 @@
 namespace verge::runtime {
 namespace {
 
-// Without lane threads, answers leave and sockets are looked at between the turns of the loop. A turn ends when what it has answered is worth a system call
-// or two for each connection: an answer should not wait for those that come after it. Where much waits, turns are an eighth of that: reading and
-// writing, and refusing, in larger groups costs less for each.
-constexpr uint64_t kTurnForEachNs = 150'000, kTurnNs = 1'000'000;
-constexpr uint64_t kTurnsWaiting = 8, kLongestTurnNs = 4'000'000;
-// Where requests share runs, one is reckoned to hold its lane for its part of a run of so many.
-constexpr int64_t kCompany = 8;
-// Of requests that seem hopeless, one in so many is run.
-constexpr uint64_t kProbeEvery = 64;
 // Memory in pooled runs of one front beyond which a returned run is given to the heap instead.
 constexpr size_t kMostPooledBytes = size_t{64} << 20;
 
@@ -235,15 +225,11 @@ void FrontImpl::dispatch(Run* run) {
   }
   run->joins = run->resident->max_rows > 1 && !request.sequence.given();
   const uint64_t predicted = run->resident->groups[chosen].predicted_ns.load(std::memory_order_relaxed);
-  if (run->cost_ns == 0) {
-    run->cost_ns = predicted * static_cast<uint64_t>(run->batch);
-    if (run->joins) run->cost_ns = std::min(run->cost_ns, run->resident->predictor(static_cast<uint32_t>(chosen)).predict(kCompany).typical_ns / kCompany * static_cast<uint64_t>(run->batch));
-  }
+  if (run->cost_ns == 0) run->cost_ns = policy::plain_cost_ns(predicted, run->joins, run->resident->predictor(static_cast<uint32_t>(chosen)), run->batch);
   const bool planned = run->plan.said;  // the choice has looked at the time
   const uint64_t cautious = run->resident->groups[chosen].cautious_ns.load(std::memory_order_relaxed);
   if (!planned && run->due_ns != 0 && run->queued_ns + cautious > run->due_ns) {
-    // Now and then one is run all the same: a prediction that is too long would otherwise never be put right.
-    run->probes = ++hopeless_ % kProbeEvery == 0;
+    run->probes = hopeless_.next();
     if (!run->probes) return fail_run(run, hopeless_status(run->due_ns - run->queued_ns, cautious), Reason::kHopeless);
   }
   if (lanes == 0) {
@@ -402,8 +388,7 @@ void FrontImpl::drain() {
 void FrontImpl::run_queued() {
   look_again_ns_ = UINT64_MAX;
   uint64_t begun = 0, now = os::monotonic_ns();
-  const uint64_t least = std::min(queue_.work_ns() / kTurnsWaiting, kLongestTurnNs);
-  uint64_t connections = 0;  // answered, a bit for each
+  policy::Turn turn(queue_.work_ns());
   Fifo<Run> ended;
   while (true) {
     const LaneQueue::Next next = queue_.take(now, batch_, ended);
@@ -416,11 +401,10 @@ void FrontImpl::run_queued() {
     if (begun == 0) begun = now;
     now = batch_.back()->finished_ns;
     for (Run* run : batch_) {
-      connections |= uint64_t{1} << (run->flow % 64);
+      turn.answered(run->flow);
       complete(run);
     }
-    const uint64_t worth = std::min(static_cast<uint64_t>(std::popcount(connections)) * kTurnForEachNs, kTurnNs);
-    if (now - begun > std::max(least, worth)) break;
+    if (turn.over(now - begun)) break;
   }
   if (!queue_.empty()) wake_();
 }

@@ -92,7 +92,7 @@ class FrontImpl final : public Front {
   }
   void gather(const Offer& offer, const Request& request, const Run& run);
   void refuse_bounds(Run* run, const Offer& offer, const policy::Choice& choice, const policy::Demands& demands);
-  Status plan_exits(const Offer& offer, Run& run, const policy::Demands& demands, const Option& chosen) const;
+  Status plan_exits(const Offer& offer, Run& run, const policy::Demands& demands, const Option& chosen, const policy::Candidate& best) const;
   void tell_trace(const Offer& offer, Run& run, int32_t chosen) const;
   void tell_chosen(Run& run, Request& request) const;
   Status bound_status(const Run& run) const;
@@ -135,7 +135,7 @@ class FrontImpl final : public Front {
   uint32_t waiting_count_ = 0;
   Deadlines deadlines_;  // of runs that wait for a load or a lane
   uint64_t runs_out_ = 0;  // runs that lanes or queues still have, their requests answered or not
-  uint64_t hopeless_ = 0;
+  policy::Probes hopeless_;
   bool in_turn_ = false;
 
   std::vector<std::shared_ptr<const TenantBounds>> bounds_;  // by tenant

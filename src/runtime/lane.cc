@@ -19,10 +19,9 @@ constexpr uint32_t kHeldForEach = 4;
 
 uint64_t expected_ns(const std::vector<Run*>& batch) {
   const Run& first = *batch.front();
-  if (batch.size() == 1) return first.cost_ns;
   int64_t rows = 0;
   for (const Run* run : batch) rows += run->batch;
-  return first.resident->predictor(first.lane()).predict(rows).typical_ns;
+  return policy::run_cost_ns(batch.size(), first.cost_ns, rows, first.resident->predictor(first.lane()));
 }
 
 }  // namespace

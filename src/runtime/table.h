@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/admission.h"
 #include "policy/choose.h"
 #include "policy/lifecycle.h"
 #include "policy/predictor.h"
