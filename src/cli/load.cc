@@ -89,13 +89,15 @@ Command add_simulate(CLI::App& root) {
   c->add_option("-m,--model", o->load.model, "the model to ask (default: the only one); a family by its name");
   add_load(c, o->load);
   c->add_option("-b,--batch", o->batch, "samples a request (default 1)")->check(CLI::Range(1LL, 65536LL));
-  c->add_option("--lanes", o->lanes, "lanes of the server (default 1)")->check(CLI::Range(1, 256));
+  c->add_option("--lanes", o->lanes, "lanes of the server (default 1); 0: one front that is its own lane, as on a single core")->check(CLI::Range(0, 256));
+  c->add_option("-c,--connections", o->connections, "connections that requests come over (default 1)")->check(CLI::Range(1, 4096));
   c->add_option("--variants", o->variants, "resident variants, with '*' (default: the one that answers without bounds)");
   c->add_option("--device", o->device, "fingerprint of the device whose profile counts (default: this one, else the latest)");
   c->add_option("--request-us", o->request_us, "what a request takes outside the lanes: client, network, front")->check(CLI::NonNegativeNumber);
   c->add_option("--lane-us", o->lane_us, "what each request occupies its lane with beside the engine")->check(CLI::NonNegativeNumber);
   c->add_option("--calibrate", o->calibrate, "take both from this result of `verge bench -n 1`; a second one of a loop that loads the server fully makes the rate fit");
   c->add_option("--stretch", o->stretch, "multiply all service times, for a device that is slower by that")->check(CLI::Range(1e-3, 1e3));
+  c->add_option("--disturb", o->disturb, "AT,SECONDS[,FACTOR]: from second AT on, for so long, the machine is slower by FACTOR; without one it stands still; repeat it");
   c->add_option("--watts", o->watts, "of a busy lane, for energy")->check(CLI::NonNegativeNumber);
   c->add_flag("--clairvoyant", o->clairvoyant, "know each service time in advance: what the same policies could reach at best");
   c->footer(std::string("Examples:\n"

@@ -3,12 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "policy/admission.h"
+
 namespace verge::simulate {
-namespace {
-
-constexpr double kDefaultLoss = 0.005;  // as the server's
-
-}  // namespace
 
 Result<SimDemand> demand_of(const bench::TenantSpec& t, const std::vector<SimModel>& models) {
   SimDemand d;
@@ -37,6 +34,8 @@ Result<SimDemand> demand_of(const bench::TenantSpec& t, const std::vector<SimMod
       if (d.bounds.objective == policy::Objective::kUnset) return invalid_argument("tenant " + t.name + ": objective must be accuracy, latency or energy");
     }
   }
+  d.bounded = d.bounds.min_accuracy >= 0 || d.bounds.max_energy_mj >= 0 || d.bounds.objective != policy::Objective::kUnset || !rule.empty() || d.confidence >= 0 || d.max_accuracy_loss >= 0 ||
+              !d.exit.empty() || !d.conditions_text.empty();
   if (rule.empty() && !d.exit.empty()) rule = "fixed";
   if (rule.empty() && !d.conditions_text.empty()) rule = "conditions";
   d.rule = policy::find_exit_rule(rule);
@@ -63,19 +62,13 @@ const ExitPoint* point_of(const SimDemand& d, const SimVariant& v) {
   const bool by_confidence = d.confidence >= 0;
   if (!d.rule->needs_thresholds && !by_confidence) return nullptr;
   const auto& curve = d.rule->name == "entropy" ? v.entropy : v.confidence;
-  const double most = d.max_accuracy_loss >= 0 ? d.max_accuracy_loss : kDefaultLoss;
-  const ExitPoint *best = nullptr, *careful = nullptr;
-  for (const ExitPoint& p : curve) {
-    if (by_confidence) {
-      // One threshold for all exits: the point whose thresholds are nearest tells how many samples leave where.
-      const auto off = [&](const ExitPoint& x) { return x.thresholds.empty() ? 1.0 : std::abs(x.thresholds[0] - d.confidence); };
-      if (!best || off(p) < off(*best)) best = &p;
-      continue;
-    }
-    if (p.calibration_loss <= most + 1e-9 && (!best || p.cost < best->cost)) best = &p;
-    if (!careful || p.calibration_loss < careful->calibration_loss) careful = &p;
-  }
-  return best ? best : careful;
+  if (!by_confidence) return policy::exit_point(curve, d.max_accuracy_loss >= 0 ? d.max_accuracy_loss : policy::kDefaultLoss);
+  // One threshold for all exits: the point whose thresholds are nearest tells how many samples leave where.
+  const ExitPoint* best = nullptr;
+  const auto off = [&](const ExitPoint& x) { return x.thresholds.empty() ? 1.0 : std::abs(x.thresholds[0] - d.confidence); };
+  for (const ExitPoint& p : curve)
+    if (!best || off(p) < off(*best)) best = &p;
+  return best;
 }
 
 }  // namespace verge::simulate

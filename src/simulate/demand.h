@@ -21,6 +21,7 @@ struct SimDemand {
   std::string conditions_text;
   std::shared_ptr<policy::ExitConditions> conditions;
   bool narrows = false;    // there is something to choose a variant by
+  bool bounded = false;    // it gives bounds, be there a choice or not; a deadline does not count
   uint64_t deadline_ns = 0;
   uint32_t priority = 4;
   int64_t rows = 1;

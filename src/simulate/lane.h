@@ -1,79 +1,88 @@
-// A lane under the virtual clock: what waits for it and what it runs, in the order and the sizes that the policies say.
+// A lane under the virtual clock, and the requests that wait for it. What runs next, and how much of it at once, is policy/lane_queue.h's, as in the server.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <vector>
 
-#include "policy/batching.h"
+#include "policy/dispatch.h"
 #include "policy/exit_rule.h"
-#include "policy/fair_order.h"
-#include "policy/quantile.h"
+#include "policy/lane_queue.h"
+#include "policy/predictor.h"
 #include "simulate/demand.h"
 #include "simulate/model.h"
 
 namespace verge::simulate {
 
+struct Job;
+
+// One variant's part of a lane: what waits for it there, and what the lane has learnt of it.
+struct SimGroup : policy::WaitingGroup<Job> {
+  std::unique_ptr<policy::Predictor[]> predictors;  // one a stage
+};
+
 struct Job {
+  // --- what policy::LaneQueue asks ---
+  uint32_t priority = 0, tenant = 0, flow = 0;  // as the server knows tenants: by their tokens
+  uint64_t due_ns = 0, place = 0, ahead_ns = 0, cost_ns = 0, shape_key = 0;
+  int64_t batch = 1;
+  bool joins = false, probes = false;
+  policy::WaitingGroup<Job>& group() const { return *in; }
+  int64_t most_rows() const { return most; }
+  uint64_t needs_ns() const { return needs; }
+  bool goes_alone() const { return alone; }
+  bool is_waiting() const { return state == State::kWaiting; }
+  bool claim() {
+    if (state != State::kWaiting) return false;
+    state = State::kClaimed;
+    return true;
+  }
+  void end_hopeless(uint64_t) { hopeless = true; }
+
+  enum class State : uint8_t { kNew, kWaiting, kClaimed, kGone } state = State::kNew;
+  bool closed = false, hopeless = false, alone = false;
   const SimDemand* demand = nullptr;
-  uint32_t tenant = 0, source = 0;
-  bool closed = false, joins = false, probes = false;
-  uint64_t number = 0;
+  SimGroup* in = nullptr;
+  uint32_t asker = 0, source = 0, lane = 0;  // asker: of the plan's tenants
+  uint64_t number = 0, serial = 0;
   uint64_t intended = 0, arrival = 0, began = 0;
-  uint64_t deadline_at = 0, due = 0, margin = 0;  // 0: none
+  uint64_t deadline_at = 0, margin = 0;  // 0: none
   uint32_t variant = 0;
-  int64_t rows = 1, most_rows = 1;
+  int64_t most = 1;
   double accuracy = -1;
-  uint64_t predicted_ns = 0, needs_ns = 0, cost = 0;
+  uint64_t predicted_ns = 0, needs = 0;
   const policy::ExitRule* rule = nullptr;
   policy::ExitSettings settings;
   const ExitPoint* point = nullptr;
-  uint64_t place = 0;
 };
 
-// One variant's part of a lane's queue, and what the lane has learnt of it.
-struct SimGroup {
-  struct Entry {
-    uint64_t place, order;
-    Job* job;
-  };
-  std::vector<Entry> heap;
-  policy::BatchCurve curve;
-  std::vector<policy::QuantileCurve> predictors;  // one a stage
-  int64_t rows_waiting = 0;
-  uint64_t last_arrival = 0, gap = 0, hold_until = 0, decisions = 0;
-};
-
-class SimLane {
- public:
+struct SimLane {
   SimLane(const std::vector<double>& weights, const std::vector<const SimVariant*>& variants);
 
-  void push(Job* j, uint64_t now);
-  // Fills `batch` with what is to run now. What cannot be done in time goes to `ended`. Returns when to look again where `batch` stays empty; 0: when more comes.
-  uint64_t take(uint64_t now, std::vector<Job*>& ended);
-  // Expected work before one that comes now.
-  uint64_t ahead(uint64_t now) const { return waiting_cost_ + (busy && expected_end > now ? expected_end - now : 0); }
-
-  std::vector<SimGroup> groups;  // by variant
+  policy::LanePlaces places;
+  policy::LaneQueue<Job> queue;
+  std::unique_ptr<SimGroup[]> groups;  // by variant
+  std::vector<Job*> inbox;             // handed over, and not looked at
   std::vector<Job*> batch;
-  uint32_t waiting = 0;
-  bool busy = false;
-  bool exact = false;            // costs are known, not predicted
-  uint64_t event_at = UINT64_MAX, expected_end = 0, started = 0, stage_began = 0, busy_ns = 0;
+  uint64_t event_at = UINT64_MAX;
+  uint64_t started = 0, stage_began = 0, busy_ns = 0;
   uint32_t stage = 0;
   int64_t rows = 0;
+  std::vector<policy::StageKnown> known;  // of the chain that runs, as it was when it began
+  enum class Does : uint8_t { kNothing, kReads, kPrepares, kRuns, kWrites } does = Does::kNothing;
 
- private:
-  Job* pop(SimGroup& g);
-  bool drop_hopeless(SimGroup& g, uint64_t now, std::vector<Job*>& ended);
-  uint64_t needed(const SimGroup& g, const Job& j) const { return j.needs_ns ? j.needs_ns : g.curve.predict(j.rows) + g.curve.deviation(); }
-  uint64_t hold(SimGroup& g, uint64_t now) const;
-  void fill(SimGroup& g, uint64_t now, std::vector<Job*>& ended);
-
-  policy::FairOrder order_;
-  policy::Demand demand_;
-  std::vector<SimGroup*> active_;
-  uint64_t pushed_ = 0, waiting_cost_ = 0;
+  // Of a front that is its own lane: what it reads in this turn, and what it has answered and not sent.
+  std::vector<Job*> reading;
+  size_t read = 0;
+  struct Answer {
+    Job* job;
+    uint64_t finished;
+    std::string_view exit;
+  };
+  std::vector<Answer> answers;
+  std::optional<policy::Turn> turn;
+  uint64_t turn_began = 0;
 };
 
 }  // namespace verge::simulate

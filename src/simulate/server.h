@@ -9,12 +9,15 @@
 #include "bench/plan.h"
 #include "bench/tally.h"
 #include "core/status.h"
+#include "simulate/disturbance.h"
 #include "simulate/model.h"
 
 namespace verge::simulate {
 
 struct ServerOptions {
-  int lanes = 1;
+  int lanes = 1;             // 0: one front that is its own lane, which reads, runs and answers in turns
+  int connections = 1;       // that requests come over, one after the other
+  std::vector<Disturbance> disturbances;
   uint64_t request_ns = 0;   // what a request takes outside the lanes, client and way included: half before, half after
   uint64_t lane_ns = 0;      // what each request occupies its lane with beside the engine: reading, transforms, the answer, where one core does it all
   bool clairvoyant = false;  // each service time is known in advance

@@ -90,6 +90,12 @@ int simulate_main(const SimulateOptions& options) {
     if (t.model.empty() && models->size() == 1) t.model = models->front().name;
   ServerOptions o;
   o.lanes = options.lanes;
+  o.connections = options.connections;
+  for (const std::string& text : options.disturb) {
+    const auto d = parse_disturbance(text);
+    if (!d.ok()) return fail(d.status());
+    o.disturbances.push_back(*d);
+  }
   o.request_ns = static_cast<uint64_t>(std::max(options.request_us, 0.0) * 1e3);
   o.lane_ns = static_cast<uint64_t>(std::max(options.lane_us, 0.0) * 1e3);
   o.clairvoyant = options.clairvoyant;
@@ -106,6 +112,7 @@ int simulate_main(const SimulateOptions& options) {
   r.data = "service times sampled from profiles";
   r.settings["lanes"] = o.lanes;
   r.settings["overhead_us"] = {{"request", static_cast<double>(o.request_ns) * 1e-3}, {"lane", static_cast<double>(o.lane_ns) * 1e-3}};
+  if (!options.disturb.empty()) r.settings["disturbances"] = options.disturb;
   if (options.stretch != 1) r.settings["stretch"] = options.stretch;
   for (const SimModel& m : *models) {
     Json variants = Json::array();

@@ -13,7 +13,8 @@ struct SimulateOptions {
   std::vector<std::string> packages;  // zoo, ZOO/NAME, ZOO/NAME/VERSION
   std::vector<std::string> variants;  // resident ones, with '*'; empty: the default one
   std::string device;
-  int lanes = 1;
+  int lanes = 1, connections = 1;
+  std::vector<std::string> disturb;   // see parse_disturbance()
   long long batch = 1;
   double request_us = 0, lane_us = 0;  // overheads; see ServerOptions
   std::vector<std::string> calibrate; // results of `verge bench -n 1`, and of -n N: where the overheads come from
