@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <set>
 
 #include "data/csv.h"
@@ -166,9 +166,9 @@ TEST(Dataset, FashionMnist) {
   DatasetSpec spec;
   spec.path = dir + "t10k-images-idx3-ubyte.gz";
   spec.labels = dir + "t10k-labels-idx1-ubyte.gz";
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the processor: others' work does not count
   auto d = load(spec, spec_of("x", DType::kUint8, {-1, 28, 28, 1}));
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   ASSERT_TRUE(d.ok()) << d.status().message();
   EXPECT_EQ(d->samples, 10000);
   EXPECT_EQ(values<int64_t>(d->labels)[0], 9);

@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 
@@ -105,9 +105,9 @@ TEST(TfliteFile, BoundsItsWork) {
   const size_t inputs = w.vector(std::vector<int32_t>(kMany));
   w.link(w.field(graph, 1), inputs);
   for (size_t i = 0; i < kMany; ++i) w.link(list + 4 + 4 * i, graph.at);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the processor: others' work does not count
   EXPECT_FALSE(check(w.bytes).empty());
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_LT(std::clock() - start, 5 * CLOCKS_PER_SEC);
 }
 
 struct BadGraph {

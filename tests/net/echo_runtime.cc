@@ -194,6 +194,7 @@ void EchoRuntime::infer(runtime::Front& front, Request& r) {
       (r.model == "slow" ? slow_ : queue_).push_back(&r);
     }
     changed_.notify_all();
+    counted_.notify_all();
   }
 }
 
@@ -203,8 +204,9 @@ void EchoRuntime::cancel(runtime::Front&, Request& r) {
     const auto at = std::find(slow_.begin(), slow_.end(), &r);
     if (at == slow_.end()) return;  // it is on its way back
     slow_.erase(at);
+    ++cancelled_;
   }
-  ++cancelled_;
+  counted_.notify_all();
   r.status = {Code::kCancelled, "cancelled"};
   r.done(&r);
 }
@@ -233,6 +235,7 @@ void EchoRuntime::work() {
       else
         answer(*r);
       static_cast<EchoFront*>(r->front)->finished(r);
+      counted_.notify_all();
     }
     if (slow_.empty()) release_ = false;
     if (stop_ && slow_.empty() && queue_.empty()) return;
@@ -254,6 +257,16 @@ void EchoRuntime::release_slow() {
 int EchoRuntime::waiting_slow() {
   std::lock_guard lock(mutex_);
   return static_cast<int>(slow_.size());
+}
+
+bool EchoRuntime::wait_slow(int n) {
+  std::unique_lock lock(mutex_);
+  return counted_.wait_for(lock, std::chrono::minutes(1), [&] { return static_cast<int>(slow_.size()) == n; });
+}
+
+bool EchoRuntime::wait_cancelled(int n) {
+  std::unique_lock lock(mutex_);
+  return counted_.wait_for(lock, std::chrono::minutes(1), [&] { return cancelled_ == n; });
 }
 
 // Knows the rules whose names begin with p.
@@ -337,10 +350,12 @@ void EchoRepository::change(std::string name, std::string state, Done done) {
   std::lock_guard lock(mutex_);
   if (name == "held") {
     held_.push_back(std::move(done));
+    changed_.notify_all();
     return;
   }
   std::vector<Done> released;
   if (name == "release") released.swap(held_);
+  changed_.notify_all();
   threads_.emplace_back([this, name, state, done, released] {
     for (const auto& d : released) d({});
     if (name == "bad") return done(invalid_argument("model 'bad': its manifest is damaged"));
@@ -356,9 +371,9 @@ void EchoRepository::change(std::string name, std::string state, Done done) {
 void EchoRepository::load(std::string name, Done done) { change(std::move(name), "READY", std::move(done)); }
 void EchoRepository::unload(std::string name, Done done) { change(std::move(name), "UNAVAILABLE", std::move(done)); }
 
-size_t EchoRepository::held() {
-  std::lock_guard lock(mutex_);
-  return held_.size();
+bool EchoRepository::wait_held(size_t n) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::minutes(1), [&] { return held_.size() == n; });
 }
 
 }  // namespace verge::test

@@ -64,6 +64,9 @@ class EchoRuntime final : public runtime::Runtime {
   void set_ready(bool ready);
   void release_slow();
   int waiting_slow();
+  // Until exactly so many are held, or so many were cancelled in all; false if that takes a minute.
+  bool wait_slow(int n);
+  bool wait_cancelled(int n);
   int cancelled() const { return cancelled_; }
   int released() const { return released_; }
   static void count_release();
@@ -77,7 +80,7 @@ class EchoRuntime final : public runtime::Runtime {
   std::atomic<int> cancelled_{0};
   static std::atomic<int> released_;
   std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable changed_, counted_;
   std::deque<runtime::Request*> queue_, slow_;
   bool release_ = false;
   bool stop_ = false;
@@ -95,11 +98,12 @@ class EchoRepository final : public runtime::Repository {
   std::vector<Entry> index(bool ready_only) const override;
   void load(std::string name, Done done) override;
   void unload(std::string name, Done done) override;
-  size_t held();
+  bool wait_held(size_t n);  // until so many wait; false if that takes a minute
 
  private:
   void change(std::string name, std::string state, Done done);
   mutable std::mutex mutex_;
+  std::condition_variable changed_;
   std::map<std::string, std::string> states_{{"echo", "READY"}, {"gone", "UNAVAILABLE"}};
   std::vector<Done> held_;
   std::vector<std::thread> threads_;

@@ -32,7 +32,7 @@ int connect_to(int port) {
     close(fd);
     return -1;
   }
-  const timeval limit{10, 0};
+  const timeval limit{60, 0};  // what takes longer has failed on any machine
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

@@ -3,9 +3,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <chrono>
-#include <thread>
-
 #include "echo_runtime.h"
 #include "h2_client.h"
 #include "net/server.h"
@@ -39,10 +36,6 @@ class RepositoryTest : public testing::Test {
     close(fd);
     return out;
   }
-  void wait_held(size_t n) {
-    for (int i = 0; i < 1000 && repository_.held() != n; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    ASSERT_EQ(repository_.held(), n);
-  }
   void release() { EXPECT_THAT(ask(load("release", "", "Connection: close\r\n")), StartsWith("HTTP/1.1 200 ")); }
   static std::string named(std::string_view name) { return std::string("\x12") + static_cast<char>(name.size()) + std::string(name); }
 
@@ -53,15 +46,15 @@ class RepositoryTest : public testing::Test {
 
 TEST_F(RepositoryTest, WaitsLongerThanAnyTimeout) {
   ServerOptions options;
-  options.header_timeout_s = options.body_timeout_s = options.write_timeout_s = options.idle_timeout_s = 0.05;
+  options.header_timeout_s = options.body_timeout_s = options.write_timeout_s = options.idle_timeout_s = 1;
   start(options);
   const int fd = connect_to(server_->port());
   ASSERT_TRUE(send_all(fd, load("held")));
   H2Client h2(server_->port());
   const int32_t stream = h2.grpc("RepositoryModelLoad", named("held"));
   ASSERT_TRUE(h2.flush());
-  wait_held(2);
-  for (int i = 0; i < 4; ++i) {  // each is closed by a timeout
+  ASSERT_TRUE(repository_.wait_held(2));
+  for (int i = 0; i < 2; ++i) {  // each is closed by a timeout
     const int other = connect_to(server_->port());
     EXPECT_EQ(receive_all(other), "");
     close(other);
@@ -81,7 +74,7 @@ TEST_F(RepositoryTest, ClientsThatWentGetNothing) {
     gone.grpc("RepositoryModelUnload", named("held"));
     const int fd = connect_to(server_->port());
     ASSERT_TRUE(h2.flush() && gone.flush() && send_all(fd, load("held")));
-    wait_held(3);
+    ASSERT_TRUE(repository_.wait_held(3));
     h2.reset(stream);
     ASSERT_TRUE(h2.flush());
     close(fd);
@@ -97,12 +90,12 @@ TEST_F(RepositoryTest, TheServerMayEndFirst) {
   H2Client h2(server_->port());
   h2.grpc("RepositoryModelLoad", named("held"));
   ASSERT_TRUE(h2.flush() && send_all(fd, load("held")));
-  wait_held(2);
+  ASSERT_TRUE(repository_.wait_held(2));
   server_.reset();
   EXPECT_EQ(receive_all(fd), "");
   close(fd);
   repository_.load("release", [](Status) {});
-  wait_held(0);
+  ASSERT_TRUE(repository_.wait_held(0));
 }
 
 TEST_F(RepositoryTest, BodiesThatMakeNoSense) {

@@ -224,36 +224,43 @@ TEST_P(Queue, WhatWaitsSharesRunsAndEachGetsItsOwnAnswer) {
 
 TEST_P(Queue, CancellingFreesThePlaceBeforeItReturns) {
   if (GetParam() == 2) return;  // two lanes leave nothing waiting
-  auto busy = call(1);
-  send(*busy);
-  wait_until_begun();
-  std::vector<std::unique_ptr<Call>> waiting;
-  for (int i = 0; i < 8; ++i) {
-    waiting.push_back(call(2));
-    send(*waiting.back());
-  }
-  for (auto& c : waiting) {
-    server.runtime->cancel(front.front(), c->request);
-    EXPECT_TRUE(c->done);
-    EXPECT_EQ(c->request.status.code(), Code::kCancelled);
-    server.runtime->cancel(front.front(), c->request);  // once more harms nobody
-  }
-  if (GetParam() == 1) {
-    EXPECT_LE(std::stoi(metric("verge_lane_waiting{lane=\"0\"}")), 1);
-  }
-  ASSERT_TRUE(finish(std::vector<Call*>{busy.get()}));
-  for (auto& c : waiting) EXPECT_EQ(c->times, 1);
-  EXPECT_EQ(metric("verge_runs_total{model=\"m\",version=\"1\",variant=\"slow\"}"), "1");
+  const std::string runs = "verge_runs_total{model=\"m\",version=\"1\",variant=\"slow\"}";
+  // The run that they wait for takes 20 ms, in which all of this has to happen.
+  EXPECT_EQ(in_some_try([&](int) -> std::string {
+    const std::string before = metric(runs);
+    auto busy = call(1);
+    send(*busy);
+    wait_until_begun();
+    std::vector<std::unique_ptr<Call>> waiting;
+    for (int i = 0; i < 8; ++i) {
+      waiting.push_back(call(2));
+      send(*waiting.back());
+    }
+    size_t freed = 0;
+    for (auto& c : waiting) {
+      server.runtime->cancel(front.front(), c->request);
+      freed += c->done && c->request.status.code() == Code::kCancelled;
+      server.runtime->cancel(front.front(), c->request);  // once more harms nobody
+    }
+    const std::string left = GetParam() == 1 ? metric("verge_lane_waiting{lane=\"0\"}") : "0";
+    waiting.push_back(std::move(busy));
+    EXPECT_TRUE(finish(waiting));
+    for (auto& c : waiting) EXPECT_EQ(c->times, 1);
+    if (freed != 8) return std::to_string(freed) + " of 8 were freed";
+    if (std::stoi(left) > 1) return left + " still wait";
+    const int more = std::stoi(metric(runs)) - (before.empty() ? 0 : std::stoi(before));
+    return more == 1 ? "" : std::to_string(more) + " runs";
+  }), "");
 }
 
 TEST_P(Queue, ADeadlineEndsWaitingOnTimeThoughTheLaneIsBusy) {
   if (GetParam() != 1) return;  // a front that is its own lane is busy itself
   server.slow_us(20'000);
   auto busy = call(1), second = call(1), expiring = call(2);
+  expiring->request.bounds.deadline_ns = after_ms(30);  // the other two take 40
   send(*busy);
   wait_until_begun();
   send(*second);
-  expiring->request.bounds.deadline_ns = after_ms(30);
   send(*expiring);
   ASSERT_TRUE(front.run_until([&] { return expiring->done; }));
   EXPECT_EQ(expiring->request.status.code(), Code::kDeadlineExceeded);
@@ -277,7 +284,7 @@ TEST_P(Queue, WhatOthersMakeTooLateIsRefusedOnArrival) {
   send(*busy);
   wait_until_begun();
   std::vector<std::unique_ptr<Call>> waiting;
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < 60; ++i) {  // 1.2 s of work
     waiting.push_back(call(static_cast<float>(i), 1, 4 + i));  // of different shapes: no two share a run
     waiting.back()->request.flow = 1;
     send(*waiting.back());
@@ -285,7 +292,7 @@ TEST_P(Queue, WhatOthersMakeTooLateIsRefusedOnArrival) {
   auto late = call(1), urgent = call(2), other = call(3);
   for (Call* c : {late.get(), urgent.get(), other.get()}) {
     c->request.flow = 1;
-    c->request.bounds.deadline_ns = after_ms(130);
+    c->request.bounds.deadline_ns = after_ms(1000);
   }
   urgent->request.bounds.priority = 1;
   other->request.flow = 2;  // a connection that has nothing waiting is owed a turn
@@ -296,11 +303,11 @@ TEST_P(Queue, WhatOthersMakeTooLateIsRefusedOnArrival) {
   EXPECT_EQ(late->request.status.code(), Code::kDeadlineExceeded);
   EXPECT_NE(late->request.status.message().find("what waits before it"), std::string::npos) << late->request.status.message();
   EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
-  waiting.push_back(std::move(urgent));
-  waiting.push_back(std::move(other));
-  waiting.push_back(std::move(busy));
+  const std::vector<Call*> in_time = {busy.get(), urgent.get(), other.get()};
+  ASSERT_TRUE(finish(in_time));
+  for (const Call* c : in_time) EXPECT_TRUE(c->request.status.ok()) << c->request.status.to_string();
+  for (const auto& c : waiting) server.runtime->cancel(front.front(), c->request);
   ASSERT_TRUE(finish(waiting));
-  for (const auto& c : waiting) EXPECT_TRUE(c->request.status.ok()) << c->request.status.to_string();
 }
 
 // A prediction that is too long must not refuse for ever what could be done.
@@ -325,24 +332,28 @@ TEST_P(Queue, APredictionThatIsTooLongIsPutRight) {
 
 TEST_P(Queue, PrioritiesGoFirst) {
   if (GetParam() == 2) return;
-  auto busy = call(0);
-  send(*busy);
-  wait_until_begun();
   static std::vector<float> order;
-  order.clear();
-  std::vector<std::unique_ptr<Call>> calls;
-  for (const auto& [value, priority] : {std::pair{1, 7}, {2, 0}, {3, 1}, {4, 2}}) {
-    calls.push_back(call(static_cast<float>(value), 1, 4 + value));  // of different shapes: no two share a run
-    calls.back()->request.bounds.priority = static_cast<uint64_t>(priority);
-    calls.back()->request.done = [](Request* r) {
-      Call* c = static_cast<Call*>(r->owner);
-      c->done = true;
-      order.push_back(c->data[0]);
-    };
-    send(*calls.back());
-  }
-  ASSERT_TRUE(finish(calls));
-  EXPECT_EQ(order, (std::vector<float>{3, 4, 2, 1}));
+  // All four have to be there before the run that they wait for is over.
+  EXPECT_EQ(in_some_try([&](int) -> std::string {
+    auto busy = call(0);
+    send(*busy);
+    wait_until_begun();
+    order.clear();
+    std::vector<std::unique_ptr<Call>> calls;
+    for (const auto& [value, priority] : {std::pair{1, 7}, {2, 0}, {3, 1}, {4, 2}}) {
+      calls.push_back(call(static_cast<float>(value), 1, 4 + value));  // of different shapes: no two share a run
+      calls.back()->request.bounds.priority = static_cast<uint64_t>(priority);
+      calls.back()->request.done = [](Request* r) {
+        Call* c = static_cast<Call*>(r->owner);
+        c->done = true;
+        order.push_back(c->data[0]);
+      };
+      send(*calls.back());
+    }
+    calls.push_back(std::move(busy));
+    EXPECT_TRUE(finish(calls));
+    return order == std::vector<float>{3, 4, 2, 1} ? "" : testing::PrintToString(order);
+  }), "");
 }
 
 }  // namespace

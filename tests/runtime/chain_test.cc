@@ -122,22 +122,26 @@ TEST_F(Chain, NonsenseIsRefusedInPlainWords) {
 }
 
 TEST_F(Chain, ADeadlineTakesTheBestExitInTime) {
-  serve({.delay_us = {2000, 10'000, 10'000, 30'000}});
-  ChainCall c("chain", four_exits());
-  c.request.arrival_ns = os::monotonic_ns();
-  c.request.bounds.deadline_ns = c.request.arrival_ns + 30'000'000;
-  run(c);
-  ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
-  EXPECT_TRUE(c.request.chosen.exit == "exit2" || c.request.chosen.exit == "exit3") << c.request.chosen.exit;
-  EXPECT_LT(c.request.chosen.measured_ms, 30);
+  EXPECT_EQ(in_some_try([&](int i) -> std::string {
+    const std::string name = "chain" + std::to_string(i);
+    serve({.name = name, .delay_us = {4000, 20'000, 20'000, 1'000'000}});
+    ChainCall c(name, four_exits());
+    c.request.arrival_ns = os::monotonic_ns();
+    c.request.bounds.deadline_ns = c.request.arrival_ns + 400'000'000;
+    run(c);
+    if (!c.request.status.ok()) return c.request.status.to_string();
+    if (c.request.chosen.exit != "exit2" && c.request.chosen.exit != "exit3") return std::string(c.request.chosen.exit);
+    if (c.request.chosen.measured_ms >= 400) return "late";
 
-  ChainCall hopeless("chain", four_exits());
-  hopeless.request.arrival_ns = os::monotonic_ns();
-  hopeless.request.bounds.deadline_ns = hopeless.request.arrival_ns + 1'000'000;
-  run(hopeless);
-  EXPECT_EQ(hopeless.request.status.code(), Code::kDeadlineExceeded);
-  EXPECT_NE(hopeless.request.status.message().find("the nearest deadline that could be met is"), std::string::npos) << hopeless.request.status.to_string();
-  EXPECT_NE(metrics().find("reason=\"deadline\"} 1\n"), std::string::npos) << metrics();
+    ChainCall hopeless(name, four_exits());
+    hopeless.request.arrival_ns = os::monotonic_ns();
+    hopeless.request.bounds.deadline_ns = hopeless.request.arrival_ns + 3'000'000;
+    run(hopeless);
+    EXPECT_EQ(hopeless.request.status.code(), Code::kDeadlineExceeded);
+    if (hopeless.request.status.message().find("the nearest deadline that could be met is") == std::string::npos) return hopeless.request.status.to_string();
+    const std::string counted = "verge_failures_total{model=\"" + name + "\",code=\"DEADLINE_EXCEEDED\",reason=\"deadline\"} 1\n";
+    return metrics().find(counted) != std::string::npos ? "" : metrics();
+  }), "");
 }
 
 TEST_F(Chain, BelowTheAccuracyBoundNothingAnswers) {
@@ -152,29 +156,31 @@ TEST_F(Chain, BelowTheAccuracyBoundNothingAnswers) {
 
 // What waits is part of the elapsed time: the second request finds the lane taken and leaves earlier, the one behind many is refused on arrival.
 TEST_F(Chain, WaitingCounts) {
-  serve({.delay_us = {5000, 20'000, 20'000, 20'000}});
-  std::vector<std::unique_ptr<ChainCall>> calls;
-  for (int i = 0; i < 6; ++i) {
-    calls.push_back(std::make_unique<ChainCall>("chain", four_exits()));
-    Request& r = calls.back()->request;
-    r.arrival_ns = os::monotonic_ns();
-    r.bounds.deadline_ns = r.arrival_ns + 110'000'000;
-    front.infer(r);
-  }
-  ASSERT_TRUE(front.run_until([&] { return std::all_of(calls.begin(), calls.end(), [](const auto& c) { return c->done; }); }));
-  EXPECT_EQ(calls[0]->request.chosen.exit, "exit4");
-  int refused = 0, early = 0;
-  for (const auto& c : calls) {
-    if (!c->request.status.ok()) {
-      ++refused;
-      EXPECT_EQ(c->request.status.code(), Code::kDeadlineExceeded) << c->request.status.to_string();
-    } else {
-      early += c->request.chosen.exit != "exit4";
-      EXPECT_LT(c->request.chosen.measured_ms, 115);
+  EXPECT_EQ(in_some_try([&](int attempt) -> std::string {
+    const std::string name = "chain" + std::to_string(attempt);
+    serve({.name = name, .delay_us = {15'000, 60'000, 60'000, 60'000}});
+    std::vector<std::unique_ptr<ChainCall>> calls;
+    for (int i = 0; i < 6; ++i) {
+      calls.push_back(std::make_unique<ChainCall>(name, four_exits()));
+      Request& r = calls.back()->request;
+      r.arrival_ns = os::monotonic_ns();
+      r.bounds.deadline_ns = r.arrival_ns + 330'000'000;
+      front.infer(r);
     }
-  }
-  EXPECT_GT(refused, 0);
-  EXPECT_GT(early, 0);
+    EXPECT_TRUE(front.run_until([&] { return std::all_of(calls.begin(), calls.end(), [](const auto& c) { return c->done; }); }));
+    int refused = 0, early = 0;
+    for (const auto& c : calls) {
+      if (!c->request.status.ok()) {
+        ++refused;
+        EXPECT_EQ(c->request.status.code(), Code::kDeadlineExceeded) << c->request.status.to_string();
+      } else {
+        early += c->request.chosen.exit != "exit4";
+        if (c->request.chosen.measured_ms >= 345) return "one took " + std::to_string(c->request.chosen.measured_ms) + " ms";
+      }
+    }
+    if (calls[0]->request.chosen.exit != "exit4") return "the first one left at '" + std::string(calls[0]->request.chosen.exit) + "'";
+    return refused && early ? "" : std::to_string(refused) + " refused, " + std::to_string(early) + " early";
+  }), "");
 }
 
 TEST_F(Chain, TheTraceTellsWhyEachWasPassedOver) {
@@ -258,6 +264,7 @@ TEST_F(Chain, WhatDiffersIsNotOfferedTogether) {
 
 // Single-exit variants of one model: the same choice.
 TEST_F(Chain, VariantsAreChosenByTheSameBounds) {
+  server.slow_us(200'000);
   auto source = server.source("widths", {Server::vector_spec("x", 4)});
   source->manifest.metric.kind = MetricKind::kTop1;
   const auto measure = [&](const char* id, double accuracy, double us) {
@@ -268,7 +275,7 @@ TEST_F(Chain, VariantsAreChosenByTheSameBounds) {
     p.latency = {c};
   };
   measure("fast", 0.8, 100);
-  measure("slow", 0.9, 20'100);
+  measure("slow", 0.9, 200'100);
   source->resident = {"slow"};
   server.serve(source);
   const auto variant_of = [&](auto set) {
@@ -284,8 +291,8 @@ TEST_F(Chain, VariantsAreChosenByTheSameBounds) {
   EXPECT_EQ(variant_of([](Bounds& b) { b.min_accuracy = 0.85; }), "slow");
   EXPECT_EQ(variant_of([](Bounds& b) { b.objective = Objective::kAccuracy; }), "slow");
   EXPECT_EQ(variant_of([](Bounds& b) { b.objective = Objective::kLatency; }), "fast");
-  EXPECT_EQ(variant_of([](Bounds& b) { b.deadline_ns = after_ms(500); }), "slow");
-  EXPECT_EQ(variant_of([](Bounds& b) { b.deadline_ns = after_ms(15); }), "fast");
+  EXPECT_EQ(variant_of([](Bounds& b) { b.deadline_ns = after_ms(10'000); }), "slow");
+  EXPECT_EQ(variant_of([](Bounds& b) { b.deadline_ns = after_ms(150); }), "fast");
   EXPECT_EQ(variant_of([](Bounds&) {}), "fast");
   EXPECT_NE(variant_of([](Bounds& b) { b.min_accuracy = 0.95; }).find("the nearest that could be met is 0.9"), std::string::npos);
   EXPECT_NE(variant_of([](Bounds& b) { b.min_accuracy = 0.85, b.variant = "fast"; }).find("the nearest that could be met is 0.8"), std::string::npos);
@@ -334,21 +341,26 @@ TEST_F(Chain, BoundsChangeUnderLoad) {
 TEST(ChainEnergy, IsToldByBusyTimeAndBounds) {
   ChainServer server({.energy = {.idle_watts = 1, .active_watts_per_core = 2}});
   TestFront front(*server.runtime);
-  server.serve(server.chain({.delay_us = {2000, 2000, 4000, 8000}}));
+  std::string name;
   const auto run = [&](double most) {
-    auto c = std::make_unique<ChainCall>("chain", four_exits());
+    auto c = std::make_unique<ChainCall>(name, four_exits());
     c->request.bounds.max_energy_mj = most;
     front.infer(c->request);
     EXPECT_TRUE(front.run_until([&] { return c->done; }));
     return c;
   };
-  const auto all = run(-1);
-  EXPECT_EQ(all->request.chosen.exit, "exit4");
-  EXPECT_GT(all->request.chosen.energy_mj, 48);
-  EXPECT_FALSE(all->request.chosen.energy_measured);
-  const auto bounded = run(30);
-  ASSERT_TRUE(bounded->request.status.ok()) << bounded->request.status.to_string();
-  EXPECT_TRUE(bounded->request.chosen.exit == "exit2" || bounded->request.chosen.exit == "exit3") << bounded->request.chosen.exit;
+  EXPECT_EQ(in_some_try([&](int i) -> std::string {
+    name = "chain" + std::to_string(i);
+    server.serve(server.chain({.name = name, .delay_us = {5000, 5000, 10'000, 200'000}}));
+    const auto all = run(-1);
+    EXPECT_EQ(all->request.chosen.exit, "exit4");
+    EXPECT_GT(all->request.chosen.energy_mj, 660);
+    EXPECT_FALSE(all->request.chosen.energy_measured);
+    const auto bounded = run(300);
+    if (!bounded->request.status.ok()) return bounded->request.status.to_string();
+    const bool middle = bounded->request.chosen.exit == "exit2" || bounded->request.chosen.exit == "exit3";
+    return middle ? "" : std::string(bounded->request.chosen.exit);
+  }), "");
   const auto refused = run(1);
   EXPECT_EQ(refused->request.status.code(), Code::kFailedPrecondition);
   EXPECT_NE(refused->request.status.message().find("the nearest that could be met is"), std::string::npos) << refused->request.status.to_string();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "os/process.h"
 #include "chain_support.h"
 
@@ -33,8 +35,8 @@ bool until(Fn fn) {
 TEST(MeasuredPower, IsThatOfTheMachine) {
   auto meter = std::make_shared<ClockMeter>(8);
   MeasuredPower power(meter, 2'000'000);
-  ASSERT_TRUE(until([&] { return power.lane_watts() > 0; }));
-  EXPECT_NEAR(power.lane_watts(), 8, 0.5);
+  // A look that was interrupted between the meter and the clock is wrong; the next one is not.
+  EXPECT_TRUE(until([&] { return std::abs(power.lane_watts() - 8) < 0.5; })) << power.lane_watts();
   meter->broken = true;
   EXPECT_TRUE(until([&] { return power.lane_watts() == 0; }));
 }

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cmath>
+#include <ctime>
 
 #include "bench/record.h"
 #include "simulate/server.h"
@@ -115,9 +115,9 @@ TEST(Simulate, TheSameSeedGivesTheSameResultAndAnotherAnother) {
 TEST(Simulate, AMillionRequestsTakeSeconds) {
   bench::Plan p = poisson(200, 1e5, 20);
   p.requests = 1'000'000;
-  const auto begun = std::chrono::steady_clock::now();
+  const std::clock_t begun = std::clock();  // of the processor: others' work does not count
   const bench::Tally t = simulate_one(p, four_exits(0.2));
-  const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  const double took = static_cast<double>(std::clock() - begun) / CLOCKS_PER_SEC;
   EXPECT_EQ(t.offered, 1'000'000u);
 #ifdef NDEBUG
   EXPECT_LT(took, 10);
