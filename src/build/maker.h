@@ -74,7 +74,11 @@ class Maker {
   // make_variants
   Status take_source_artifact();
   void take_over_previous(std::vector<ConversionTarget>& wanted);
-  Status convert(std::vector<ConversionTarget> wanted);
+  Status convert(std::vector<ConversionTarget> wanted, const std::vector<int64_t>& batches);
+  bool may_grow(size_t target);
+  bool large_batch_worth(size_t target);
+  Status grow_batches(Status converted);
+  std::vector<int64_t> wanted_batches() const;
   Status read_events(std::vector<ConversionTarget>& remaining, std::string& current);
   Status on_artifact(const ConvertEvent& event);
   Status on_reference(const ConvertEvent& event);
@@ -134,6 +138,10 @@ class Maker {
   // Targets whose artifacts are there before verifying may begin: it needs the reference, and must not run while the tool chain measures the
   // native call paths.
   std::vector<size_t> waiting_;
+  // Targets whose files may become more once they are measured. What is made of them then joins what they have; what fails leaves it.
+  enum class Growing { kNo, kMayBegin, kBegun, kOver };
+  Growing growing_ = Growing::kNo;
+  std::vector<size_t> held_;
   bool verifying_ = false;
   std::unique_ptr<TaskPool> pool_;
   std::mutex mutex_;             // guards profile_ and exit_samples_ while the pool works

@@ -50,10 +50,12 @@ void Maker::converted(size_t i, const std::vector<std::string>& artifacts, const
     std::lock_guard lock(mutex_);
     profile_.variants[i].reason = why_not_here(v, c_.device, c_.catalog);
   }
+  if (may_grow(i)) return held_.push_back(i);
   verify_later(i);
 }
 
 void Maker::mark(const std::string& conversion_id, Conversion conversion, const std::string& reason, const std::string& log) {
+  if (growing_ == Growing::kBegun) return;
   for (size_t i = 0; i < targets_.size(); ++i) {
     if (targets_[i].from_source || targets_[i].conversion.id != conversion_id || !targets_[i].left_out.empty()) continue;
     variant(i).conversion = conversion;
@@ -215,6 +217,11 @@ Status Maker::on_artifact(const ConvertEvent& event) {
   c_.progress.line(at_stage() + "converted " + event.target + " in " + short_number(event.seconds) + " s (" + event.converter + ")");
   for (size_t i = 0; i < targets_.size(); ++i) {
     if (targets_[i].from_source || targets_[i].conversion.id != event.target || !targets_[i].left_out.empty()) continue;
+    if (growing_ == Growing::kBegun) {
+      // What has other names for its tensors cannot stand beside the rest.
+      if (event.names == variant(i).names) variant(i).artifacts.insert(variant(i).artifacts.end(), ids.begin(), ids.end());
+      continue;
+    }
     variant(i).log = log;
     converted(i, ids, event.names);
   }
@@ -250,13 +257,12 @@ Status Maker::read_events(std::vector<ConversionTarget>& remaining, std::string&
 }
 
 // A tool chain that dies or hangs costs the target it was at; it is started again for the others.
-Status Maker::convert(std::vector<ConversionTarget> remaining) {
-  std::vector<int64_t> batches = c_.recipe.targets.batches;
-  if (batches.empty()) batches = {1, 8};
+Status Maker::convert(std::vector<ConversionTarget> remaining, const std::vector<int64_t>& batches) {
   answered_ = false;
   // Of the whole of a multi-exit model only the answers are wanted; its stages take what the earlier ones have made.
   SampleFiles samples = files_;
   if (chain() && network_ == kWhole) samples.calibration.clear();
+  if (growing_ == Growing::kBegun) samples.evaluation.clear();  // the reference has answered
   if (network_ != kWhole) samples = stage_samples();
   const bool more = network_ != kWhole && network_ + 1 < stages_.size();
   for (bool first = true; first || !remaining.empty(); first = false) {
@@ -266,7 +272,7 @@ Status Maker::convert(std::vector<ConversionTarget> remaining) {
     // Forms are for stages with a loop; what has none is the same in all of them.
     if (network_ != kWhole && !stages_[network_].has_loop)
       for (ConversionTarget& t : asked) t.form.clear();
-    if (s.ok()) s = toolchain_->begin_convert(asked, batches, samples, {first && network_ == kWhole, more && !samples.calibration.empty()});
+    if (s.ok()) s = toolchain_->begin_convert(asked, batches, samples, {first && network_ == kWhole && !have_reference_, more && !samples.calibration.empty()});
     if (s.ok()) s = read_events(remaining, current);
     if (s.ok()) {
       for (const ConversionTarget& t : remaining) mark(t.id, Conversion::kFailed, "the tool chain gave no answer", "");
@@ -296,15 +302,17 @@ Status Maker::make_variants() {
   auto make = [&]() -> Status {
     if (!chain()) VERGE_RETURN_IF_ERROR(take_source_artifact());
     if (c_.toolchain.argv.empty()) return reference_from_engine();
+    if (!chain()) growing_ = Growing::kMayBegin;
     take_over_previous(wanted);
-    return chain() ? make_stages(wanted) : convert(wanted);
+    if (chain()) return make_stages(wanted);
+    return grow_batches(convert(wanted, wanted_batches()));
   };
   Status s = make();
   if (toolchain_) toolchain_->finish(10);
   toolchain_.reset();
   if (s.ok()) begin_verifying();
   pool_->finish();
-  if (chain()) drop_unused_artifacts();
+  drop_unused_artifacts();
   if (!s.ok()) {
     for (size_t i = 0; i < targets_.size(); ++i) {
       if (variant(i).conversion == Conversion::kLeftOut && variant(i).reason.empty()) {

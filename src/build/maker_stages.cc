@@ -171,7 +171,7 @@ Status Maker::make_stages(std::vector<ConversionTarget> wanted) {
   made_.golden = files_.golden;
   if (c_.stage_sources.empty()) {
     network_ = kWhole;
-    VERGE_RETURN_IF_ERROR(convert({}));
+    VERGE_RETURN_IF_ERROR(convert({}, wanted_batches()));
   } else {
     made_.evaluation = files_.evaluation;
   }
@@ -185,14 +185,14 @@ Status Maker::make_stages(std::vector<ConversionTarget> wanted) {
     VERGE_RETURN_IF_ERROR(os::make_dirs(stages_[k].work));
     VERGE_RETURN_IF_ERROR(take_source_artifact());
     wanted.erase(std::remove_if(wanted.begin(), wanted.end(), lost), wanted.end());
-    Status s = convert(wanted);
+    Status s = convert(wanted, wanted_batches());
     if (!s.ok()) return s;
   }
   network_ = kWhole;
   return {};
 }
 
-// Of variants that lost a later stage.
+// Of variants that lost a later stage, and files that joined none.
 void Maker::drop_unused_artifacts() {
   Manifest& m = package_.manifest;
   for (VariantSpec& v : m.variants) {

@@ -66,7 +66,7 @@ struct RecipeExit {
 struct TargetChoice {
   std::vector<std::string> include;
   std::vector<std::string> exclude;
-  std::vector<int64_t> batches;  // of formats with a fixed batch size, ascending; empty: 1 and 8
+  std::vector<int64_t> batches;  // of formats with a fixed batch size, ascending; empty: 1 and 8, and 64 where that pays
 
   bool wants(std::string_view variant_id) const;
 };

@@ -276,10 +276,14 @@ Status Worker::evaluate() {
   return {};
 }
 
+// Where a grid is wanted, of files with a fixed batch every size that there is.
 std::vector<int64_t> Worker::runnable_batches() const {
   const auto& fixed = model_->fixed_batches;
-  std::vector<int64_t> batches;
-  for (int64_t b : job_.batches) {
+  std::vector<int64_t> wanted = job_.batches, batches;
+  if (wanted.size() > 1) wanted.insert(wanted.end(), fixed.begin(), fixed.end());
+  std::sort(wanted.begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  for (int64_t b : wanted) {
     if (b < 1 || (b > 1 && !samples_->inputs_batched())) continue;
     if (!fixed.empty() && std::find(fixed.begin(), fixed.end(), b) == fixed.end()) continue;
     batches.push_back(b);

@@ -1,6 +1,7 @@
 #include "policy/dispatch.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace verge::policy {
 
@@ -22,11 +23,15 @@ bool run_on_front(const LaneLoad& lane, uint64_t predicted_ns, uint64_t hand_off
   return lane.waiting == 0 && !lane.busy && predicted_ns != 0 && predicted_ns < hand_off_ns;
 }
 
-Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining) {
-  for (const int64_t f : fixed) {
-    if (f >= remaining) return {f, remaining};
+Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining, const BatchCurve* curve) {
+  const auto above = std::lower_bound(fixed.begin(), fixed.end(), remaining);
+  if (above == fixed.end()) return {fixed.back(), fixed.back()};
+  if (*above != remaining && above != fixed.begin() && curve != nullptr) {
+    const int64_t below = *std::prev(above), parts = (remaining + below - 1) / below;
+    const uint64_t part = curve->predict(below);
+    if (part != 0 && part * static_cast<uint64_t>(parts) < curve->predict(*above)) return {below, below};
   }
-  return {fixed.back(), fixed.back()};
+  return {*above, remaining};
 }
 
 uint64_t due_ns(uint64_t now, uint64_t deadline) {

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <span>
 
+#include "policy/batching.h"
+
 namespace verge::policy {
 
 // What a front sees of a lane when it has a request to place.
@@ -42,8 +44,9 @@ struct Chunk {
   int64_t batch = 0;  // size of the file to run
   int64_t rows = 0;   // samples of it that carry data; the rest is padding
 };
-// `fixed` ascending and not empty: the smallest file that takes all that remains, else the largest, full.
-Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining);
+// `fixed` ascending and not empty: the smallest file that takes all that remains, padded, unless `curve` says that full runs of the next smaller one take less
+// time in all; the largest, full, where none takes all. Without a curve (nullptr) padding is taken to be the cheaper.
+Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining, const BatchCurve* curve = nullptr);
 
 // When the answer of a request that came at `now` has to be on its way to meet `deadline` at the client: a tenth of the time that it was given is kept
 // for the way back, at most 5 ms. 0 where there is no deadline. Without this, an overloaded server would do nothing but work whose answer

@@ -53,14 +53,16 @@ struct Slice {
 
 class NetworkRun {
  public:
-  NetworkRun(const Signature& network, const LoadedNetwork& resident, uint32_t lane, EngineBuffers& run, LaneWork& work, Outputs outputs)
+  NetworkRun(const Signature& network, const LoadedNetwork& resident, uint32_t lane, EngineBuffers& run, LaneWork& work, Outputs outputs,
+             const policy::BatchCurve* curve)
       : network_(network),
         resident_(resident),
         artifact_(resident.model->signature()),
         instance_(*resident.instances[lane]),
         work_(work),
         run_(run),
-        outputs_(outputs) {}
+        outputs_(outputs),
+        curve_(curve) {}
 
   Status run() {
     prepare();
@@ -70,7 +72,7 @@ class NetworkRun {
       VERGE_RETURN_IF_ERROR(run_slice({0, batch, batch, true}));
       return collect(batch, batch);
     }
-    const policy::Chunk only = policy::next_chunk(fixed, batch);
+    const policy::Chunk only = policy::next_chunk(fixed, batch, curve_);
     if (only.rows == batch) {
       VERGE_RETURN_IF_ERROR(run_slice({0, batch, only.batch, false}));
       return collect(batch, only.batch);
@@ -206,12 +208,12 @@ class NetworkRun {
     return {};
   }
 
-  // More samples than the largest file takes: several runs, their outputs put together in buffers of ours.
+  // More samples than one run should take: several, their outputs put together in buffers of ours.
   Status run_chunks(const std::vector<int64_t>& fixed, int64_t batch) {
     const size_t outputs = network_.outputs.size(), lent = artifact_.outputs.size();
     if (run_.lent.size() < lent + outputs) run_.lent.resize(lent + outputs);
     for (int64_t first = 0; first < batch;) {
-      const policy::Chunk chunk = policy::next_chunk(fixed, batch - first);
+      const policy::Chunk chunk = policy::next_chunk(fixed, batch - first, curve_);
       VERGE_RETURN_IF_ERROR(run_slice({first, chunk.rows, chunk.batch, false}));
       for (size_t n = 0; n < outputs; ++n) {
         VERGE_ASSIGN(TensorView v, output_view(n));
@@ -242,12 +244,14 @@ class NetworkRun {
   LaneWork& work_;
   EngineBuffers& run_;
   const Outputs outputs_;
+  const policy::BatchCurve* const curve_;
 };
 
 }  // namespace
 
-Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work, Outputs outputs) {
-  return NetworkRun(network, loaded, lane, buffers, work, outputs).run();
+Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work, Outputs outputs,
+                   const policy::BatchCurve* curve) {
+  return NetworkRun(network, loaded, lane, buffers, work, outputs, curve).run();
 }
 
 namespace {
@@ -384,7 +388,8 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
   return {};
 }
 
-void execute_alone(Run& run, LaneWork& work) {
+void execute_alone(Run& run, LaneGroup& group) {
+  LaneWork& work = group.work;
   run.status = prepare_inputs(run, work);
   LiveSequences* sequences = run.version->sequences.get();
   if (sequences != nullptr && run.status.ok()) {
@@ -404,7 +409,7 @@ void execute_alone(Run& run, LaneWork& work) {
     run.reason = Reason::kEngine;
     run.counts_run = true;
     run.run_rows = run.batch;
-    run.status = run_network(run.version->manifest().network, *run.resident, run.lane(), run, work, Outputs::kLane);
+    run.status = run_network(run.version->manifest().network, *run.resident, run.lane(), run, work, Outputs::kLane, &group.curve);
   }
   if (sequences != nullptr && run.status.ok()) run.status = sequences->store.keep(run.turn, run.network_outputs);
   if (run.status.ok()) run.status = take_outputs(run, run, 0, -1);
@@ -412,7 +417,8 @@ void execute_alone(Run& run, LaneWork& work) {
 }
 
 // False where they cannot share a run after all; nothing is changed then but their prepared inputs.
-bool execute_together(std::span<Run* const> batch, LaneWork& work) {
+bool execute_together(std::span<Run* const> batch, LaneGroup& group) {
+  LaneWork& work = group.work;
   Run& first = *batch.front();
   int64_t rows = 0, at = 0;
   for (const Run* run : batch) rows += run->batch;
@@ -423,7 +429,7 @@ bool execute_together(std::span<Run* const> batch, LaneWork& work) {
   }
   const uint64_t assembled = os::monotonic_ns();
   std::swap(first.network_inputs, work.joined_inputs);
-  const Status ran = run_network(first.version->manifest().network, *first.resident, first.lane(), first, work, Outputs::kLane);
+  const Status ran = run_network(first.version->manifest().network, *first.resident, first.lane(), first, work, Outputs::kLane, &group.curve);
   std::swap(first.network_inputs, work.joined_inputs);
   // What the engine refuses may be the fault of one of them: each then runs by itself.
   if (!ran.ok()) return false;
@@ -452,14 +458,14 @@ void execute(std::span<Run* const> batch) {
     if (run->version->stages.empty()) make_room(*run, run->version->manifest().network, run->resident->model->signature());
   }
   LaneGroup& group = first.resident->groups[first.lane()];
-  if (batch.size() > 1 && execute_together(batch, group.work)) {
+  if (batch.size() > 1 && execute_together(batch, group)) {
     group.curve.learn(first.run_rows, first.finished_ns - begun);
     first.resident->predictor(first.lane()).learn(first.run_rows, first.finished_ns - begun, first.finished_ns);
   } else {
     for (Run* run : batch) {
       const uint64_t own = batch.size() > 1 ? os::monotonic_ns() : begun;
       run->started_ns = own;
-      execute_alone(*run, group.work);
+      execute_alone(*run, group);
       if (!run->status.ok()) continue;
       group.curve.learn(run->batch, run->finished_ns - own);
       // A chain learns stage by stage.

@@ -23,7 +23,9 @@ void execute(std::span<Run* const> batch);
 // Where small outputs go: into the given buffers, or into the lane's memory, good until its next run.
 enum class Outputs { kOwn, kLane };
 
-// The engine's part alone: buffers.network_inputs to buffers.network_outputs, with the lane's memory for inputs that have to be copied.
-Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work, Outputs outputs);
+// The engine's part alone: buffers.network_inputs to buffers.network_outputs, with the lane's memory for inputs that have to be copied. `curve`, where there
+// is one, says how to cut what fits no fixed batch size.
+Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32_t lane, EngineBuffers& buffers, LaneWork& work, Outputs outputs,
+                   const policy::BatchCurve* curve = nullptr);
 
 }  // namespace verge::runtime

@@ -36,6 +36,17 @@ def server(tags_package):
         yield running
 
 
+def test_a_network_that_is_mostly_its_calls_gets_files_for_large_batches(tags_package):
+    version = max(tags_package.iterdir(), key=lambda p: int(p.name))
+    manifest = json.loads((version / "manifest.json").read_text())
+    variant = next(v for v in manifest["variants"] if v["id"] == "litert-tflite-f32")
+    sizes = {a["id"]: a["batch"] for a in manifest["artifacts"]}
+    assert sorted(sizes[a] for a in variant["artifacts"]) == [1, 8, 64]
+    times = {c["batch"]: c["p50_us"] for c in next(v for v in report_of(tags_package)["variants"] if v["id"] == variant["id"])["latency"] if c["cores"] == 1}
+    assert sorted(times) == [1, 8, 64], "every size is measured"
+    assert times[64] / 64 < 0.75 * times[8] / 8
+
+
 def test_raw_windows_give_the_golden_answers(server, windows):  # noqa: F811
     tags, answers = windows
     assert np.array_equal(tags, np.trunc(tags)), "the recording holds whole tag units"

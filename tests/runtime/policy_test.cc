@@ -83,6 +83,37 @@ TEST(Dispatch, ChunksOfFixedBatches) {
   EXPECT_EQ(cut(19), (P{{8, 8}, {8, 8}, {8, 3}}));
 }
 
+TEST(Dispatch, ChunksAreWhatTheCurveSaysIsLess) {
+  const std::vector<int64_t> fixed = {1, 8, 64};
+  const auto cut = [&](const BatchCurve& curve, int64_t batch) {
+    std::vector<int64_t> out;
+    while (batch > 0) {
+      const Chunk c = next_chunk(fixed, batch, &curve);
+      EXPECT_GT(c.rows, 0);
+      EXPECT_LE(c.rows, std::min(c.batch, batch));
+      out.push_back(c.batch);
+      batch -= c.rows;
+    }
+    return out;
+  };
+  using P = std::vector<int64_t>;
+  BatchCurve small;  // the call is most of a run
+  small.seed(1, 10'000);
+  small.seed(8, 14'000);
+  small.seed(64, 40'000);
+  EXPECT_EQ(cut(small, 2), (P{8}));
+  EXPECT_EQ(cut(small, 16), (P{8, 8}));
+  EXPECT_EQ(cut(small, 17), (P{64}));  // 42 µs in three runs, the last one padded
+  EXPECT_EQ(cut(small, 64), (P{64}));
+  EXPECT_EQ(cut(small, 65), (P{64, 1}));
+  BatchCurve large;  // the samples are
+  large.seed(1, 10'000);
+  large.seed(8, 80'000);
+  EXPECT_EQ(cut(large, 3), (P{1, 1, 1}));
+  EXPECT_EQ(cut(large, 10), (P{8, 1, 1}));  // 64 was never seen: in proportion
+  EXPECT_EQ(cut(BatchCurve(), 3), (P{8}));  // nothing is known
+}
+
 TEST(Dispatch, PredictionFollowsAndBoundsOutliers) {
   EXPECT_EQ(predict_next(0, 800), 800u);
   EXPECT_EQ(predict_next(800, 1600), 900u);
