@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 
 namespace verge::net {
@@ -72,6 +73,35 @@ void BlockPool::release(Block block) {
   }
 }
 
+void ByteBuffer::grow(size_t n) {
+  size_t want = std::max(capacity_ ? capacity_ * 2 : 256, size_ + n);
+  if (!pool_ || want <= kOwn) {
+    void* p = std::realloc(data_, want);
+    if (!p) throw std::bad_alloc();
+    data_ = static_cast<char*>(p);
+    capacity_ = want;
+    return;
+  }
+  const BlockPool::Block block = pool_->acquire(want);
+  if (!block.data) throw std::bad_alloc();
+  const size_t size = size_;
+  if (size) std::memcpy(block.data, data_, size);
+  drop();
+  data_ = reinterpret_cast<char*>(block.data);
+  size_ = size;
+  capacity_ = block.capacity;
+}
+
+void ByteBuffer::drop() {
+  if (pool_ && capacity_ > kOwn) {
+    pool_->release({reinterpret_cast<std::byte*>(data_), capacity_});
+  } else {
+    std::free(data_);
+  }
+  data_ = nullptr;
+  size_ = capacity_ = 0;
+}
+
 bool Body::reserve(size_t bytes, size_t aligned_at) {
   const size_t start = (kBlockAlignment - aligned_at % kBlockAlignment) % kBlockAlignment;
   if (bytes > SIZE_MAX / 2) return false;
@@ -94,15 +124,6 @@ bool Body::reserve(size_t bytes, size_t aligned_at) {
   if (charge > charged_) charged_ = charge;
   reserved_ = bytes;
   return true;
-}
-
-void Body::clear() {
-  if (block_.capacity > (size_t{16} << 10)) {
-    reset();
-    return;
-  }
-  size_ = start_ = reserved_ = 0;
-  if (charged_) budget_.give(std::exchange(charged_, 0));
 }
 
 void Body::reset() {

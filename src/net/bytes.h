@@ -14,11 +14,42 @@
 
 namespace verge::net {
 
-// Growing bytes that are not zeroed and keep their capacity over clear().
+inline constexpr size_t kBlockAlignment = 64;
+
+// Blocks of 16 KiB to 4 MiB by powers of two, kept for reuse up to a limit; larger ones come from the kernel and go back to it, so that
+// memory that a client only announces is never touched. One front's own.
+class BlockPool {
+ public:
+  BlockPool() = default;
+  ~BlockPool();
+  BlockPool(const BlockPool&) = delete;
+  BlockPool& operator=(const BlockPool&) = delete;
+
+  struct Block {
+    std::byte* data = nullptr;
+    size_t capacity = 0;
+  };
+  Block acquire(size_t bytes);  // data is nullptr when the machine has no memory left
+  void release(Block block);
+
+  static constexpr size_t kSmallest = size_t{16} << 10;
+
+ private:
+  static constexpr int kClasses = 9;
+  static constexpr size_t kLargest = kSmallest << (kClasses - 1);
+  static constexpr size_t kKeep = size_t{32} << 20;
+  std::vector<std::byte*> free_[kClasses];
+  size_t kept_ = 0;
+};
+
+// Growing bytes that are not zeroed and keep their capacity over clear(). With a pool, what outgrows kOwn lies in a block of it, so that what many
+// buffers held at one time or another is not kept by each of them.
 class ByteBuffer {
  public:
-  ByteBuffer() = default;
-  ~ByteBuffer() { std::free(data_); }
+  static constexpr size_t kOwn = size_t{2} << 10;
+
+  explicit ByteBuffer(BlockPool* pool = nullptr) : pool_(pool) {}
+  ~ByteBuffer() { drop(); }
   ByteBuffer(const ByteBuffer&) = delete;
   ByteBuffer& operator=(const ByteBuffer&) = delete;
 
@@ -32,10 +63,7 @@ class ByteBuffer {
   void truncate(size_t size) { size_ = size; }
   // Gives memory back where more than `keep` bytes are held.
   void shrink(size_t keep) {
-    if (capacity_ <= keep) return;
-    std::free(data_);
-    data_ = nullptr;
-    size_ = capacity_ = 0;
+    if (capacity_ > keep) drop();
   }
 
   // Room for `n` more bytes; the caller writes there and calls added().
@@ -54,6 +82,7 @@ class ByteBuffer {
     ++size_;
   }
   void swap(ByteBuffer& o) {
+    std::swap(pool_, o.pool_);
     std::swap(data_, o.data_);
     std::swap(size_, o.size_);
     std::swap(capacity_, o.capacity_);
@@ -65,14 +94,10 @@ class ByteBuffer {
   }
 
  private:
-  void grow(size_t n) {
-    size_t want = capacity_ ? capacity_ * 2 : 256;
-    if (want < size_ + n) want = size_ + n;
-    void* p = std::realloc(data_, want);
-    if (!p) throw std::bad_alloc();
-    data_ = static_cast<char*>(p);
-    capacity_ = want;
-  }
+  void grow(size_t n);
+  void drop();
+
+  BlockPool* pool_;
   char* data_ = nullptr;
   size_t size_ = 0;
   size_t capacity_ = 0;
@@ -109,33 +134,6 @@ class LocalBudget {
   int64_t free_ = 0;
 };
 
-inline constexpr size_t kBlockAlignment = 64;
-
-// Blocks of 16 KiB to 4 MiB by powers of two, kept for reuse up to a limit; larger ones come from the kernel and go back to it, so that
-// memory that a client only announces is never touched. One front's own.
-class BlockPool {
- public:
-  BlockPool() = default;
-  ~BlockPool();
-  BlockPool(const BlockPool&) = delete;
-  BlockPool& operator=(const BlockPool&) = delete;
-
-  struct Block {
-    std::byte* data = nullptr;
-    size_t capacity = 0;
-  };
-  Block acquire(size_t bytes);  // data is nullptr when the machine has no memory left
-  void release(Block block);
-
- private:
-  static constexpr size_t kSmallest = size_t{16} << 10;
-  static constexpr int kClasses = 9;
-  static constexpr size_t kLargest = kSmallest << (kClasses - 1);
-  static constexpr size_t kKeep = size_t{32} << 20;
-  std::vector<std::byte*> free_[kClasses];
-  size_t kept_ = 0;
-};
-
 // The body of one request: contiguous, in a block, and placed so that its interesting part is aligned.
 class Body {
  public:
@@ -166,8 +164,7 @@ class Body {
     std::swap(reserved_, o.reserved_);
     std::swap(charged_, o.charged_);
   }
-  // Empties it. Keeps a block of the smallest class.
-  void clear();
+  // Empties it; its block goes back to the pool.
   void reset();
 
  private:

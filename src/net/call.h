@@ -38,6 +38,8 @@ enum class Method : uint8_t { kGet, kHead, kPost, kPut, kOther };
 
 // An answer. The body is the sequence of segments; those without external bytes lie in `text`.
 struct Reply {
+  explicit Reply(BlockPool& pool) : text(&pool) {}
+
   int http_status = 200;
   Code code = Code::kOk;         // gRPC's status, and what metrics count
   ByteBuffer message;            // gRPC: percent-encoded grpc-message
@@ -76,7 +78,7 @@ struct Reply {
 };
 
 struct Call {
-  Call(BlockPool& pool, LocalBudget& budget) : body(pool, budget), scratch(budget) {}
+  Call(BlockPool& pool, LocalBudget& budget) : body(pool, budget), scratch(pool, budget), reply(pool) {}
 
   // --- head ---
   Protocol protocol = Protocol::kHttp1;
@@ -149,7 +151,7 @@ inline void Call::clear() {
   path.clear();
   name.clear();
   if (!head_error.ok()) head_error = {};
-  body.clear();
+  body.reset();
   scratch.clear();
   request.inputs.clear();
   request.wanted_outputs.clear();
@@ -169,7 +171,7 @@ inline void Call::clear() {
   options.clear();
   in_runtime = false;
   reply.clear();
-  reply.text.shrink(size_t{64} << 10);
+  reply.text.shrink(ByteBuffer::kOwn);
   service = nullptr;
   transport = nullptr;
   peer = nullptr;

@@ -330,31 +330,29 @@ Status align(runtime::InputTensor* t, Scratch& scratch, CopyCount* copies) {
 
 std::byte* Scratch::allocate(size_t bytes) {
   bytes = (bytes + 63) & ~size_t{63};
-  if (blocks_.empty()) {
-    auto* p = static_cast<std::byte*>(std::aligned_alloc(kBlockAlignment, kFirst));
-    if (!p) return nullptr;
-    blocks_.push_back({std::unique_ptr<std::byte, Free>(p), kFirst});
-  }
-  if (blocks_.back().capacity - at_ < bytes) {
-    if (!budget_.take(static_cast<int64_t>(bytes))) return nullptr;
-    auto* p = static_cast<std::byte*>(std::aligned_alloc(kBlockAlignment, bytes));
-    if (!p) {
-      budget_.give(static_cast<int64_t>(bytes));
+  if (blocks_.empty() || blocks_.back().capacity - at_ < bytes) {
+    const bool charged = !blocks_.empty() || bytes > BlockPool::kSmallest;
+    const BlockPool::Block block = pool_.acquire(bytes);
+    if (!block.data) return nullptr;
+    if (charged && !budget_.take(static_cast<int64_t>(block.capacity))) {
+      pool_.release(block);
       return nullptr;
     }
-    blocks_.push_back({std::unique_ptr<std::byte, Free>(p), bytes});
+    if (charged) charged_ += static_cast<int64_t>(block.capacity);
+    blocks_.push_back(block);
     at_ = 0;
   }
-  std::byte* p = blocks_.back().data.get() + at_;
+  std::byte* p = blocks_.back().data + at_;
   at_ += bytes;
   return p;
 }
 
 void Scratch::clear() {
-  while (blocks_.size() > 1) {
-    budget_.give(static_cast<int64_t>(blocks_.back().capacity));
+  while (!blocks_.empty()) {
+    pool_.release(blocks_.back());
     blocks_.pop_back();
   }
+  if (charged_) budget_.give(std::exchange(charged_, 0));
   at_ = 0;
 }
 

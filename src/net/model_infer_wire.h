@@ -21,7 +21,7 @@ namespace verge::net {
 // limit, and takes what it holds beyond that from the receive budget.
 class Scratch {
  public:
-  explicit Scratch(LocalBudget& budget) : budget_(budget) {}
+  Scratch(BlockPool& pool, LocalBudget& budget) : pool_(pool), budget_(budget) {}
   ~Scratch() { clear(); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -30,17 +30,11 @@ class Scratch {
   void clear();
 
  private:
-  static constexpr size_t kFirst = size_t{16} << 10;
-  struct Free {
-    void operator()(std::byte* p) const { std::free(p); }
-  };
-  struct Block {
-    std::unique_ptr<std::byte, Free> data;
-    size_t capacity;
-  };
+  BlockPool& pool_;
   LocalBudget& budget_;
-  std::vector<Block> blocks_;  // the first of kFirst bytes, kept; the others are charged
-  size_t at_ = 0;              // in the last block
+  std::vector<BlockPool::Block> blocks_;
+  int64_t charged_ = 0;                   // bytes; all but a first block of the smallest class
+  size_t at_ = 0;                         // in the last block
 };
 
 // What copying a request's tensors cost.

@@ -68,7 +68,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
   ReceiveBudget budget(int64_t{64} << 20);
   LocalBudget local(budget);
-  Scratch scratch(local);
+  BlockPool pool;
+  Scratch scratch(pool, local);
   runtime::Request ours;
   InferOptions options;
   CopyCount copies;

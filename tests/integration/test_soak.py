@@ -206,7 +206,7 @@ def test_soak(resnet8, tmp_path):
     print(f"\n{MINUTES:g} minutes at 70 % of {capacity:,.0f}/s: {soak.done}; resident {first / 1e6:.1f} → {last / 1e6:.1f} MB; {stalls:.0f} stalls, {waited:.1f} s waited for a core"
           + ("" if repository else "; without a repository nothing was unloaded"))
     curve = ", ".join(f"{r / 1e6:.1f}" for r in resident[::max(1, len(resident) // 20)])
-    # In minutes, the pools of what clients rarely do still fill; a leak shows in the long form.
-    assert last <= first * (1.02 if MINUTES >= 10 else 1.04), f"resident memory grew from {first / 1e6:.2f} to {last / 1e6:.2f} MB: {curve}"
+    # In minutes, a moment in which the machine stands still may bring more requests at once than there ever were; a leak shows in the long form.
+    assert last <= first * (1.02 if MINUTES >= 10 else 1.1), f"resident memory grew from {first / 1e6:.2f} to {last / 1e6:.2f} MB: {curve}"
     # A front that has no core stalls too, but not by its own doing: two shared cores also run the load.
     assert stalls * 0.02 <= waited, f"{stalls:.0f} turns took over 20 ms, but the fronts waited for a core {waited:.2f} s only"

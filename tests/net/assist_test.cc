@@ -77,7 +77,8 @@ class TensorProtoTest : public testing::Test {
   }
   ReceiveBudget shared_{64 << 20};
   LocalBudget budget_{shared_};
-  Scratch scratch_{budget_};
+  BlockPool pool_;
+  Scratch scratch_{pool_, budget_};
   std::string message_;
   runtime::InputTensor t_;
   CopyCount copies_;

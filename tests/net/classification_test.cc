@@ -32,7 +32,8 @@ class ClassificationTest : public testing::Test {
   }
   ReceiveBudget shared_{1 << 20};
   LocalBudget budget_{shared_};
-  Scratch scratch_{budget_};
+  BlockPool pool_;
+  Scratch scratch_{pool_, budget_};
   const std::vector<std::string>* labels_ = nullptr;
   runtime::OutputTensor output_;
   Status status_;

@@ -64,7 +64,8 @@ class ReadTest : public testing::Test {
 
   ReceiveBudget budget_{64 << 20};
   LocalBudget local_{budget_};
-  Scratch scratch_{local_};
+  BlockPool pool_;
+  Scratch scratch_{pool_, local_};
   runtime::Request request_;
   CopyCount copies_;
   InferOptions options_;
@@ -269,7 +270,8 @@ TEST_F(ReadTest, DecodingIsBoundedByTheBudget) {
   m.sub(5, a);
   ReceiveBudget small(4 << 20);
   LocalBudget local(small);
-  Scratch scratch(local);
+  BlockPool pool;
+  Scratch scratch(pool, local);
   EXPECT_EQ(read_model_infer_request(m.bytes.view(), scratch, &request_, &options_, &copies_).code(), Code::kResourceExhausted);
 }
 
@@ -286,17 +288,39 @@ TEST(FindRawInput, SeesWhereTheBytesStart) {
   EXPECT_EQ(find_raw_input(std::string(200, '\xff'), 1), 0u);
 }
 
+// What one buffer held is there for the next one, not kept by each.
+TEST(ByteBuffer, OutgrowsItsOwnMemoryIntoThePool) {
+  BlockPool pool;
+  const void* block = nullptr;
+  for (int i = 0; i < 3; ++i) {
+    ByteBuffer buffer(&pool);
+    std::string expected;
+    for (int n = 0; n < 3000; ++n) {
+      buffer.append("0123456789");
+      expected += "0123456789";
+    }
+    EXPECT_EQ(buffer.view(), expected);
+    EXPECT_GE(buffer.capacity(), buffer.size());
+    if (block) EXPECT_EQ(buffer.data(), block);
+    block = buffer.data();
+    buffer.shrink(ByteBuffer::kOwn);
+    EXPECT_EQ(buffer.capacity(), 0u);
+    buffer.append("again");
+    EXPECT_EQ(buffer.view(), "again");
+  }
+}
+
 TEST(Body, PlacesWhatMatters) {
   BlockPool pool;
   ReceiveBudget budget(1 << 20);
   LocalBudget local(budget);
   Body body(pool, local);
   for (size_t at : {0, 1, 33, 63, 64, 1000}) {
-    body.clear();
+    body.reset();
     ASSERT_TRUE(body.reserve(100000, at));
     EXPECT_EQ((reinterpret_cast<uintptr_t>(body.bytes().data()) + at) % kBlockAlignment, 0u);
   }
-  body.clear();
+  body.reset();
   ASSERT_TRUE(body.reserve(10));
   body.append("0123456789", 10);
   ASSERT_TRUE(body.reserve(200000, 5));
