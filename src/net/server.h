@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json.h"
 #include "core/status.h"
 #include "net/auth.h"
 #include "net/listener.h"
@@ -45,6 +46,7 @@ struct ServerOptions {
 
   bool shared_memory = false;                          // whether clients may name shared memory objects of this machine
   std::string log_level = "info";                      // "debug", "info", "warning", "error": told by the log settings
+  Json lanes;                                          // how many, of how many cores, and why: told by /v2/verge/status
   std::string assist_model;                            // whom extended_inference asks where a call names no model; empty: the only one
   runtime::Repository* repository = nullptr;           // loads and unloads models; nullptr: that is answered with UNIMPLEMENTED
   // Gets the access log, whole JSON lines, on a thread of its own; empty: none.

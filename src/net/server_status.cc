@@ -129,6 +129,7 @@ void server_status(Service& service, Call* call) {
   Json out = {{"server", {{"name", options.name}, {"version", options.version}, {"ready", service.runtime().ready()}}},
               {"can", {{"infer", may(*call, Need::kInfer)}, {"metrics", counters}, {"manage", manage}}},
               {"models", models(service, *call)}};
+  if (!options.lanes.is_null()) out["lanes"] = options.lanes;
   if (manage) {
     Json& tenants = out["tenants"] = Json::object();
     for (uint32_t i = 0; i < options.tenants.size(); ++i) {

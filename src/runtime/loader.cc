@@ -7,6 +7,7 @@
 
 #include "os/process.h"
 #include "runtime/execute.h"
+#include "runtime/profiled.h"
 
 namespace verge::runtime {
 namespace {
@@ -68,29 +69,6 @@ void align_features(const ServedVersion& version, Resident& resident) {
       uint64_t& alignment = giver.output_alignment[giver.binding.outputs[from.index]];
       alignment = std::max(alignment, taker.input_alignment[a]);
     }
-  }
-}
-
-// What the profile says of each part's times, measured on as many cores as the lane uses; where it has none, on the next fewer.
-void seed(Resident& resident, const VariantProfile& profile, uint32_t lane, int64_t cores) {
-  const auto each = [&](const std::vector<LatencyCell>& cells, auto take) {
-    int64_t nearest = 0;
-    for (const LatencyCell& c : cells) {
-      if (c.cores <= cores) nearest = std::max(nearest, c.cores);
-    }
-    for (const LatencyCell& c : cells) {
-      if (c.cores == nearest && c.p50_us > 0) take(c, static_cast<uint64_t>(c.p50_us * 1000));
-    }
-  };
-  each(profile.latency, [&](const LatencyCell& c, uint64_t ns) {
-    if (c.cores == cores) resident.groups[lane].curve.seed(c.batch, ns);
-  });
-  const auto p99 = [](const LatencyCell& c) { return c.p99_us > 0 ? static_cast<uint64_t>(c.p99_us * 1000) : 0; };
-  if (resident.stages.empty()) {
-    each(profile.latency, [&](const LatencyCell& c, uint64_t ns) { resident.predictor(lane).seed(c.batch, ns, p99(c)); });
-  }
-  for (uint32_t k = 0; k < resident.stages.size() && k < profile.stages.size(); ++k) {
-    each(profile.stages[k].latency, [&](const LatencyCell& c, uint64_t ns) { resident.predictor(lane, k).seed(c.batch, ns, p99(c)); });
   }
 }
 
@@ -455,10 +433,12 @@ Status Loader::reserve(const ModelSource& source, const VariantSpec& spec, const
   return {};
 }
 
-int Loader::threads_on(uint32_t lane) const {
+int Loader::threads_on(uint32_t lane, const ModelSource& source, const VariantProfile* profile) const {
   const RuntimeOptions& options = shared_.options;
   const int most = options.lanes.empty() ? 1 : std::max<int>(static_cast<int>(options.lanes[lane].size()), 1);
-  return options.threads == 0 ? most : std::min(options.threads, most);
+  const int asked = source.threads >= 0 ? source.threads : options.threads;
+  if (asked < 0) return profile == nullptr ? 1 : policy::choose_threads(thread_curve(profile->latency), most);
+  return asked == 0 ? most : std::min(asked, most);
 }
 
 // An engine's model of one network, with an instance for each lane. `where` is put before errors, if not empty.
@@ -471,7 +451,8 @@ Status Loader::load_network(const ModelSource& source, const VariantSpec& spec, 
   auto engine = shared_.options.catalog->get(spec.engine);
   if (!engine.ok()) return tell(engine.status());
   engine::LoadSpec load_spec = std::move(files).value();
-  load_spec.threads = threads_on(0);
+  const VariantProfile* profile = source.profile.variant(spec.id);
+  load_spec.threads = threads_on(0, source, profile);
   load_spec.cores = lanes.size() == 1 ? lanes[0] : no_cores;
   auto model = (*engine)->load(load_spec);
   if (!model.ok()) return tell(model.status());
@@ -483,7 +464,7 @@ Status Loader::load_network(const ModelSource& source, const VariantSpec& spec, 
   if (!binding.ok()) return tell(binding.status());
   loaded.binding = std::move(binding).value();
   for (uint32_t lane = 0; lane < shared_.lane_count(); ++lane) {
-    auto instance = loaded.model->create_instance(lanes.empty() ? no_cores : lanes[lane], threads_on(lane));
+    auto instance = loaded.model->create_instance(lanes.empty() ? no_cores : lanes[lane], threads_on(lane, source, profile));
     if (!instance.ok()) return tell(instance.status());
     loaded.instances.push_back(std::move(instance).value());
   }
@@ -548,8 +529,9 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
   resident->max_rows = spec.stages.empty() ? rows_together(source.manifest, *resident) : 1;
   resident->predictors = std::make_unique<Predictor[]>(size_t{lanes} * resident->parts);
   if (const VariantProfile* p = source.profile.variant(spec.id); p != nullptr) {
-    for (uint32_t lane = 0; lane < lanes; ++lane) seed(*resident, *p, lane, threads_on(lane));
+    for (uint32_t lane = 0; lane < lanes; ++lane) seed(*resident, *p, lane, threads_on(lane, source, p));
   }
+  resident->threads = threads_on(0, source, source.profile.variant(spec.id));
   if (Status s = warm(*version.served, *resident, spec); !s.ok()) {
     resident.reset();
     return failed(std::move(s));

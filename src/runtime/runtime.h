@@ -36,6 +36,7 @@ struct ModelSource {
   std::string default_variant;  // empty: none may answer, `no_default` says why
   std::string no_default;
   std::vector<std::string> resident;  // variants to load at once, the default one among them or not
+  int threads = -1;             // of an engine instance, as RuntimeOptions::threads; -1: as that says
 
   // On the loader thread, each time a variant is to be loaded: checks its files and whatever else has to be checked before an engine of this
   // process sees them, and says what the engine is given.
@@ -58,7 +59,7 @@ struct RuntimeOptions {
   uint32_t fronts = 1;  // how many make_front() will be asked for, at most kMostFronts
   // The cores of each lane. Empty: no lane threads; each front is a lane of its own and runs its requests after the loop turn's reads.
   std::vector<std::vector<int>> lanes;
-  int threads = 1;              // of an engine instance, at most the lane's cores; 0: one for each core of the lane
+  int threads = 1;              // of an engine instance, at most the lane's cores; 0: one for each core of the lane; -1: chosen for each variant from its profile
   uint32_t queue_limit = 4096;  // requests that may wait for a lane, or for a variant to be loaded
   std::vector<TenantOptions> tenants = {{}};  // at most kMostTenants
   uint64_t memory_limit = 0;    // bytes of resident memory, 0: none

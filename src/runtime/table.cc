@@ -231,6 +231,8 @@ ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
   for (const ServedOutput& out : s.manifest.outputs) d.outputs.push_back(out.spec);
   if (version.default_variant >= 0) {
     d.default_variant = s.manifest.variants[static_cast<size_t>(version.default_variant)].id;
+    if (const Resident* r = version.variants[static_cast<size_t>(version.default_variant)].resident.get(); r != nullptr)
+      d.instances = static_cast<uint32_t>(std::max<size_t>((r->stages.empty() ? r->instances : r->stages.front().instances).size(), 1));
   } else {
     d.unavailable = unavailable("model '" + d.name + "' has no variant to answer with: " + s.no_default);
     d.parameters["unavailable"] = s.no_default;
@@ -248,6 +250,7 @@ ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
       j["verdict"] = verdict_name(p == nullptr ? Verdict::kNotMeasured : p->verdict);
       if (p != nullptr && !p->reason.empty()) j["reason"] = p->reason;
       j["state"] = policy::state_name(entry.state);
+      if (entry.resident != nullptr) j["threads"] = entry.resident->threads;
       if (!entry.last_error.ok()) j["load_error"] = entry.last_error.message();
     }
     if (p != nullptr) {

@@ -71,6 +71,7 @@ struct LoadedNetwork {
 struct Resident : LoadedNetwork {
   std::vector<LoadedNetwork> stages;       // of a multi-exit model, whose own network above is then empty
   uint64_t reserved_bytes = 0;
+  int threads = 1;       // of an engine instance on the first lane
   int64_t max_rows = 1;  // samples of several requests that may go through the engine at once; 1: each goes alone
   // What waits for it, by lane. Touched by whoever has the lane.
   mutable std::unique_ptr<LaneGroup[]> groups;

@@ -88,10 +88,10 @@ const std::vector<Field>& fields() {
        }},
       {"server_name", described("string", "what server metadata tells as the server's name; default verge"), text(&Config::server_name)},
       {"fronts", ranged("threads that serve connections; default: one for every eight cores", 1, 64), integer(&Config::fronts, 1, 64)},
-      {"lanes", ranged("lanes that run models, the cores dealt out among them; 0: the fronts run them; default: one a core, 0 on a single core", 0, 256),
+      {"lanes", ranged("lanes that run models, the cores dealt out among them; 0: the fronts run them; default: one a core unless the profiles say that fewer are better, 0 on a single core", 0, 256),
        integer(&Config::lanes, 0, 256)},
-      {"threads", ranged("threads of one engine instance, at most the cores of its lane; 0: one for each of them; default 1", 0, 256),
-       integer(&Config::threads, 0, 256)},
+      {"threads", threads_schema("threads of one engine instance, at most the cores of its lane; 0: one for each of them; default auto: chosen for each variant from its profile"),
+       [](Config& c, const YamlNode& n) { return read_threads(n, c.threads); }},
       {"cores", Json{{"type", Json::array({"string", "integer"})}, {"description", "the cores to use, such as 0-3,6; default: those of the process"}},
        [](Config& c, const YamlNode& n) {
          if (n.kind != Kind::kScalar) return wrong("cores such as 0-3,6 are expected");
@@ -320,7 +320,7 @@ Result<Config> load_config(const ServeOptions& o) {
   return c;
 }
 
-Result<Placement> place(const Config& config, const std::vector<int>& usable) {
+Result<Placement> place(const Config& config, const std::vector<int>& usable, uint32_t planned) {
   std::vector<int> cores = config.cores.empty() ? usable : config.cores;
   for (const int c : cores) {
     if (std::find(usable.begin(), usable.end(), c) == usable.end()) {
@@ -329,7 +329,8 @@ Result<Placement> place(const Config& config, const std::vector<int>& usable) {
   }
   Placement p;
   p.fronts = config.fronts > 0 ? static_cast<uint32_t>(config.fronts) : static_cast<uint32_t>(std::max<size_t>(1, cores.size() / 8));
-  const size_t lanes = config.lanes >= 0 ? static_cast<size_t>(config.lanes) : (cores.size() <= 1 ? 0 : cores.size());
+  const size_t most = planned == 0 ? cores.size() : std::min<size_t>(planned, cores.size());
+  const size_t lanes = config.lanes >= 0 ? static_cast<size_t>(config.lanes) : (cores.size() <= 1 ? 0 : most);
   if (lanes == 0) {
     if (!config.cores.empty() || cores.size() == 1) p.front_cores = cores;
     return p;

@@ -23,6 +23,7 @@ struct ModelConfig {
   std::string default_variant = {};         // empty: the fastest that keeps the accuracy limit
   std::vector<std::string> resident = {};   // loaded from the start, beside the default
   std::optional<VersionPolicy> versions = {};  // else the server's
+  int64_t threads = -1;                        // as the server's; -1: as that says
 };
 
 struct TokenConfig {
@@ -48,7 +49,7 @@ struct Config {
   std::vector<runtime::TenantOptions> tenants = {{}};  // the first is the default one
   int64_t fronts = 0;       // 0: chosen
   int64_t lanes = -1;       // -1: chosen; 0: the fronts run the models
-  int64_t threads = 1;      // of one engine instance
+  int64_t threads = -1;     // of one engine instance; 0: one a core of its lane; -1: chosen from the profile
   std::vector<int> cores;   // empty: those of the process
   uint64_t memory = 0;      // bytes, 0: no limit
   int64_t queue_limit = 4096;
@@ -92,6 +93,7 @@ struct Placement {
   std::vector<std::vector<int>> lanes;   // empty: the fronts run the models
 };
 // One core: it does everything. More: a lane on each, and a front that shares them. `usable`: the process's cores.
-Result<Placement> place(const Config& config, const std::vector<int>& usable);
+// `planned`: how many lanes are to share the cores where the configuration does not say; 0: one a core.
+Result<Placement> place(const Config& config, const std::vector<int>& usable, uint32_t planned = 0);
 
 }  // namespace verge::serve

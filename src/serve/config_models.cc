@@ -10,6 +10,7 @@ namespace {
 using Kind = YamlNode::Kind;
 
 constexpr size_t kMostVersions = 1000;
+constexpr int64_t kMostThreads = 256;
 
 std::string at(const std::string& file, const YamlNode& node, const std::string& field) { return file + ":" + std::to_string(node.line) + ": " + field; }
 
@@ -48,7 +49,7 @@ Status read_models(Config& config, const YamlNode& node, const std::string& file
   for (const auto& [name, settings] : node.fields) {
     const std::string field = "models." + name;
     if (!valid_name(name)) return invalid_argument("this is no model's name").prefixed(at(file, settings, field));
-    if (settings.kind != Kind::kMap) return invalid_argument("a map with 'default', 'resident' and 'versions' is expected").prefixed(at(file, settings, field));
+    if (settings.kind != Kind::kMap) return invalid_argument("a map with 'default', 'resident', 'threads' and 'versions' is expected").prefixed(at(file, settings, field));
     ModelConfig m;
     for (const auto& [key, value] : settings.fields) {
       const std::string where = at(file, value, field + "." + key);
@@ -61,11 +62,13 @@ Status read_models(Config& config, const YamlNode& node, const std::string& file
           if (item.kind != Kind::kScalar || !valid_name(item.text)) return invalid_argument("a list of variant ids is expected").prefixed(where);
           m.resident.push_back(item.text);
         }
+      } else if (key == "threads") {
+        if (Status s = read_threads(value, m.threads); !s.ok()) return s.prefixed(where);
       } else if (key == "versions") {
         m.versions.emplace();
         if (Status s = parse_versions(value, *m.versions); !s.ok()) return s.prefixed(where);
       } else {
-        return invalid_argument("unknown field; known are default, resident, versions").prefixed(where);
+        return invalid_argument("unknown field; known are default, resident, threads, versions").prefixed(where);
       }
     }
     config.models[name] = std::move(m);
@@ -82,6 +85,7 @@ Json models_schema() {
             {"properties",
              {{"default", described("string", "the variant that answers where a request names none; default: the fastest within the accuracy limit")},
               {"resident", Json{{"type", "array"}, {"items", {{"type", "string"}}}, {"description", "variants loaded from the start beside the default one"}}},
+              {"threads", threads_schema("threads of its engine instances, as the server's; default: what the server's say")},
               {"versions", versions_schema("the versions of this model that are served; default: the server's")}}}}}};
 }
 
@@ -109,6 +113,21 @@ Json engines_schema() {
 }
 
 }  // namespace
+
+Status read_threads(const YamlNode& node, int64_t& out) {
+  if (node.kind == Kind::kScalar && node.text == "auto") {
+    out = -1;
+    return {};
+  }
+  int64_t v = 0;
+  if (!yaml_integer(node, v) || v < 0 || v > kMostThreads) return invalid_argument("auto, or a whole number from 0 to " + std::to_string(kMostThreads) + " is expected");
+  out = v;
+  return {};
+}
+
+Json threads_schema(const char* description) {
+  return Json{{"description", description}, {"oneOf", Json::array({Json{{"const", "auto"}}, Json{{"type", "integer"}, {"minimum", 0}, {"maximum", kMostThreads}}})}};
+}
 
 std::span<const Section> model_sections() {
   static const Section sections[] = {

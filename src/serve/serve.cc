@@ -16,6 +16,7 @@
 #include "serve/certificate_watch.h"
 #include "serve/config.h"
 #include "serve/config_security.h"
+#include "serve/lanes.h"
 #include "serve/log.h"
 #include "serve/repository.h"
 #include "serve/sources.h"
@@ -35,7 +36,14 @@ int refuse(const Status& s) {
   return exit_code_of(s);
 }
 
-net::ServerOptions net_options(const Config& config, const Placement& placement, const Log& log, runtime::Repository& repository) {
+// For people and the page: how many lanes there are, and why.
+Json describe_lanes(const Placement& placement, const std::string& why) {
+  size_t cores = 0;
+  for (const auto& lane : placement.lanes) cores = cores == 0 ? lane.size() : std::min(cores, lane.size());
+  return {{"count", placement.lanes.size()}, {"cores", cores}, {"reason", why}};
+}
+
+net::ServerOptions net_options(const Config& config, const Placement& placement, const Json& lanes, const Log& log, runtime::Repository& repository) {
   net::ServerOptions o;
   o.listeners = listeners_of(config);
   o.tls = config.tls;
@@ -54,6 +62,7 @@ net::ServerOptions net_options(const Config& config, const Placement& placement,
   o.shared_memory = config.shared_memory;
   o.log_level = config.log_level;
   o.assist_model = config.assist_model;
+  o.lanes = lanes;
   if (config.access_log) {
     o.access_log = [&log](std::string_view lines) {
       if (lines.ends_with('\n')) lines.remove_suffix(1);
@@ -97,12 +106,12 @@ runtime::RuntimeOptions runtime_options(const Config& config, const Placement& p
   return o;
 }
 
-Json ready_event(const net::Server& server, const std::vector<net::ListenOptions>& listeners, Json models) {
+Json ready_event(const net::Server& server, const std::vector<net::ListenOptions>& listeners, const Json& lanes, Json models) {
   Json listening = Json::array();
   const std::vector<std::string> addresses = server.addresses();
   for (size_t i = 0; i < listeners.size(); ++i)
     listening.push_back({{"address", addresses[i]}, {"role", net::role_name(listeners[i].role)}, {"tls", listeners[i].tls}});
-  return {{"event", "ready"}, {"address", server.address()}, {"listeners", std::move(listening)}, {"pid", ::getpid()}, {"models", std::move(models)}};
+  return {{"event", "ready"}, {"address", server.address()}, {"listeners", std::move(listening)}, {"pid", ::getpid()}, {"lanes", lanes}, {"models", std::move(models)}};
 }
 
 // Certificates that are replaced come into use by themselves. Nothing where there is no TLS.
@@ -143,6 +152,7 @@ int run(const ServeOptions& options, const Config& config) {
   if (!place_to_serve.ok()) return refuse(place_to_serve.status());
   auto placement = place(config, os::usable_cores());
   if (!placement.ok()) return refuse(placement.status());
+  const size_t cores = config.cores.empty() ? os::usable_cores().size() : config.cores.size();
   auto catalog = engine::Catalog::scan(os::install().plugin_dir);
   if (!catalog.ok()) return refuse(catalog.status());
   env.catalog = std::move(catalog).value();
@@ -156,6 +166,15 @@ int run(const ServeOptions& options, const Config& config) {
     }
   }
 
+  std::string why_lanes = config.lanes >= 0 ? "the configuration says so" : "there is one core: the fronts run the models";
+  if (config.lanes < 0 && cores > 1) {
+    const policy::LanePlan plan = policy::plan_lanes(lane_models(env, *place_to_serve), static_cast<int>(cores));
+    why_lanes = policy::explain(plan, static_cast<int>(cores));
+    placement = place(config, os::usable_cores(), plan.lanes);
+    if (!placement.ok()) return refuse(placement.status());
+  }
+  const Json lanes = describe_lanes(*placement, why_lanes);
+
   auto energy = find_energy_meter(config, log);
   if (!energy.ok()) return refuse(energy.status());
   auto runtime = runtime::make_runtime(runtime_options(config, *placement, env, std::move(energy).value()));
@@ -167,7 +186,7 @@ int run(const ServeOptions& options, const Config& config) {
   repository_options.reload_tls = [&running] { return running->reload_tls(); };
   repository_options.apply = [&log](const Config& changed) { log.set_level(changed.log_level); };
   Repository repository(env, **runtime, *place_to_serve, std::move(repository_options));
-  auto server = net::Server::start(net_options(config, *placement, log, repository), **runtime);
+  auto server = net::Server::start(net_options(config, *placement, lanes, log, repository), **runtime);
   if (!server.ok()) return refuse(server.status());
   running = server->get();
   for (const net::ListenOptions& l : listeners_of(config)) {
@@ -178,6 +197,8 @@ int run(const ServeOptions& options, const Config& config) {
   log.info("listening", {{"address", (*server)->address()},
                          {"fronts", placement->fronts},
                          {"lanes", placement->lanes.size()},
+                         {"lane_cores", lanes["cores"]},
+                         {"lanes_reason", why_lanes},
                          {"memory_limit", config.memory},
                          {"version", kVersion}});
 
@@ -191,7 +212,7 @@ int run(const ServeOptions& options, const Config& config) {
     if (!hopeless.ok()) return false;
     (*runtime)->set_preparing(false);
     log.info("ready", {{"models", models.size()}, {"resident_bytes", os::resident_bytes()}});
-    std::cout << ready_event(**server, listeners_of(config), std::move(models)).dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+    std::cout << ready_event(**server, listeners_of(config), lanes, std::move(models)).dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
     return true;
   }, repository, log);
   if (hopeless.ok()) log.info("stopping", {{"drain_seconds", config.drain_timeout_s}});

@@ -87,20 +87,6 @@ Result<engine::LoadSpec> prepare(const Environment& env, Opened& opened, const V
   return load;
 }
 
-// kNotFound: this device has none.
-Result<Profile> known_profile(const Environment& env, const package::Package& p) {
-  if (const Profile* own = p.profile_for(env.device.fingerprint); own != nullptr) return *own;
-  // The same machine with fewer cores for this process (taskset, cgroup): what was measured on few cores holds.
-  for (const Profile& other : p.profiles) {
-    const Device &a = other.device, &b = env.device;
-    if (a.cpu_model == b.cpu_model && a.architecture == b.architecture && a.cpu_flags == b.cpu_flags && a.cores >= b.cores) return other;
-  }
-  auto kept = read_kept_profile(env.config.state_dir, p.manifest_sha256, env.device.fingerprint);
-  if (kept.ok() || kept.status().code() == Code::kNotFound) return kept;
-  env.log->warning("profile_unusable", {{"model", p.manifest.name}, {"reason", kept.status().message()}});
-  return not_found("its profile cannot be used");
-}
-
 Result<Profile> measured_profile(const Environment& env, const package::Package& p) {
   env.log->info("measuring_candidates", {{"model", p.manifest.name},
                                          {"version", p.manifest.version},
@@ -124,6 +110,7 @@ Result<Profile> measured_profile(const Environment& env, const package::Package&
 
 void choose(const Environment& env, runtime::ModelSource& s) {
   const auto configured = env.config.models.find(s.name);
+  if (configured != env.config.models.end()) s.threads = static_cast<int>(configured->second.threads);
   const auto known = [&](const std::string& id) {
     const VariantSpec* v = s.manifest.variant(id);
     return v != nullptr && v->conversion == Conversion::kOk;
@@ -192,6 +179,19 @@ Result<std::shared_ptr<runtime::ModelSource>> open_packaged(const Environment& e
 }
 
 }  // namespace
+
+Result<Profile> known_profile(const Environment& env, const package::Package& p) {
+  if (const Profile* own = p.profile_for(env.device.fingerprint); own != nullptr) return *own;
+  // The same machine with fewer cores for this process (taskset, cgroup): what was measured on few cores holds.
+  for (const Profile& other : p.profiles) {
+    const Device &a = other.device, &b = env.device;
+    if (a.cpu_model == b.cpu_model && a.architecture == b.architecture && a.cpu_flags == b.cpu_flags && a.cores >= b.cores) return other;
+  }
+  auto kept = read_kept_profile(env.config.state_dir, p.manifest_sha256, env.device.fingerprint);
+  if (kept.ok() || kept.status().code() == Code::kNotFound) return kept;
+  env.log->warning("profile_unusable", {{"model", p.manifest.name}, {"reason", kept.status().message()}});
+  return not_found("its profile cannot be used");
+}
 
 std::string variant_cache_dir(const Environment& env, const std::string& key, const std::string& variant) {
   if (env.config.cache_dir.empty()) return "";

@@ -53,6 +53,8 @@ std::shared_ptr<runtime::ModelSource> open_source(const Environment& env, const 
 
 // A bare model: its signature and speed in every engine that can read it are found in workers; no package is written.
 Result<std::shared_ptr<runtime::ModelSource>> open_bare(const Environment& env, const Found& found);
+// What is known of the package's variants on this device without measuring anything. kNotFound: nothing.
+Result<Profile> known_profile(const Environment& env, const package::Package& package);
 // "onnx", "tflite", "openvino-ir", "saved_model" by the path's form; empty: no model.
 std::string bare_format(const std::string& path);
 

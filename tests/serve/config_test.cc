@@ -23,7 +23,7 @@ cache_dir: cache
 log: {level: debug, format: json, access: true}
 limits: {connections: 50, connections_per_peer: 7, message: 16MB, receive_budget: 64MiB, drain_seconds: 1.5}
 models:
-  resnet8: {default: openvino-ir-f32, resident: [a, b]}
+  resnet8: {default: openvino-ir-f32, resident: [a, b], threads: 2}
 )",
                               "/etc/verge/server.yaml");
   ASSERT_TRUE(c.ok()) << c.status().to_string();
@@ -48,12 +48,15 @@ models:
   EXPECT_EQ(c->drain_timeout_s, 1.5);
   EXPECT_EQ(c->models.at("resnet8").default_variant, "openvino-ir-f32");
   EXPECT_EQ(c->models.at("resnet8").resident, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(c->models.at("resnet8").threads, 2);
 }
 
 TEST(Config, ErrorsNameFileLineAndField) {
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"zoo: z\nfronts: many\n", {"s.yaml:2: fronts: ", "from 1 to 64"}},
       {"fronts: 0\n", {"s.yaml:1: fronts: "}},
+      {"threads: some\n", {"s.yaml:1: threads: auto, or a whole number from 0 to 256"}},
+      {"models:\n  m: {threads: 1000}\n", {"s.yaml:2: models.m.threads: ", "256"}},
       {"port: 1\n", {"s.yaml:1: port: unknown field", "listen", "models"}},
       {"log:\n  level: loud\n", {"s.yaml:2: log.level: ", "'loud'", "warning"}},
       {"log:\n  colour: red\n", {"s.yaml:2: log.colour: unknown field", "access"}},
@@ -149,6 +152,11 @@ TEST(Placement, OneCoreForEverythingAndALaneACore) {
   EXPECT_NE(place(c, {0, 1}).status().message().find("core 9"), std::string::npos);
   c.cores.clear();
   c.fronts = 3;
+  // What the profiles say counts where the configuration does not.
+  EXPECT_EQ(place(c, {0, 1, 2, 3}, 2)->lanes, (std::vector<std::vector<int>>{{0, 1}, {2, 3}}));
+  EXPECT_EQ(place(c, {0, 1}, 5)->lanes.size(), 2u);
+  c.lanes = 4;
+  EXPECT_EQ(place(c, {0, 1, 2, 3}, 2)->lanes.size(), 4u);
   c.lanes = 0;
   EXPECT_EQ(place(c, {0, 1})->fronts, 3u);
 }
