@@ -34,6 +34,7 @@ verge_instance::Request& verge_instance::request_for(const verge_tensor* in) {
   for (Request& r : requests) {
     if (r.batch == batch) return r;
   }
+  if (requests[0].batch == 0) return requests[0];
   std::string known;
   for (const Request& r : requests) known += (known.empty() ? "" : ", ") + std::to_string(r.batch);
   invalid("this network runs batches of " + known + " only, not " + std::to_string(batch));

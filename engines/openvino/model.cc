@@ -229,6 +229,51 @@ uint64_t constant_bytes(const ov::Model& network) {
   return bytes;
 }
 
+// Bytes of all tensors of a network of fixed shapes; UINT64_MAX where a shape is free. What a compiled one holds is less: tensors share memory.
+uint64_t tensor_bytes(const ov::Model& network) {
+  uint64_t bytes = 0;
+  for (const auto& node : network.get_ops()) {
+    for (const auto& out : node->outputs()) {
+      if (out.get_partial_shape().is_dynamic()) return UINT64_MAX;
+      bytes += ov::shape_size(out.get_shape()) * out.get_element_type().size();
+    }
+  }
+  return bytes;
+}
+
+// A network of a free batch size looks at the shapes of every node again in every run, and prepares nodes anew when the size changes: tens of
+// microseconds, which counts where a run takes hundreds. Small networks are therefore compiled for the sizes that come most as well.
+constexpr int64_t kFixedSizes[] = {1, 2, 4};
+constexpr uint64_t kMostFixedBytes = uint64_t{16} << 20;  // of one size
+
+std::vector<Part> fixed_sizes(const verge_model& m) {
+  std::vector<Part> sizes;
+  const Part& free = m.parts[0];
+  const auto only_batch_free = [](const verge_tensor_info& i) {
+    return i.batch_axis == 0 && std::all_of(i.dims + 1, i.dims + i.rank, [](int64_t d) { return d >= 0; });
+  };
+  if (!m.outputs_follow_batch || !std::all_of(m.inputs.begin(), m.inputs.end(), only_batch_free)) return sizes;
+  for (const int64_t size : kFixedSizes) {
+    Part part;
+    part.batch = size;
+    try {
+      part.network = free.network->clone();
+      std::map<size_t, ov::PartialShape> shapes;
+      for (size_t i = 0; i < m.inputs.size(); ++i) {
+        shapes[i] = part.network->input(i).get_partial_shape();
+        shapes[i][0] = size;
+      }
+      part.network->reshape(shapes);
+      if (tensor_bytes(*part.network) > kMostFixedBytes) break;
+      part.compiled = m.engine->core.compile_model(part.network, "CPU", m.config);
+    } catch (const std::exception&) {
+      break;  // the free one serves all sizes
+    }
+    sizes.push_back(std::move(part));
+  }
+  return sizes;
+}
+
 ov::element::Type precision_type(verge_engine& engine, const std::string& asked) {
   if (asked == "f32") return ov::element::f32;
   if (asked == "bf16") {
@@ -320,6 +365,7 @@ std::unique_ptr<verge_model> verge_model::load(verge_engine* engine, const verge
   }
   model->outputs_follow_batch = model->parts[0].batch == 0 && model->parts[0].network && batch_proved(*model->parts[0].network);
   describe_all(*model);
+  model->sizes = fixed_sizes(*model);
   model->precision = executed_precision(model->parts[0].compiled, model->asked_precision);
 
   verge_model_info& info = model->info;
@@ -350,24 +396,27 @@ std::unique_ptr<verge_instance> verge_instance::make(verge_model* model, const v
   verge_plugin::ScopedAffinity affinity(placement);
   ov::AnyMap config = model->config;
   config[ov::inference_num_threads.name()] = placement.threads;
-  for (Part& part : model->parts) {
-    Request r;
-    r.batch = part.batch;
-    if (instance->took_compiled) {
-      r.compiled = part.compiled;
-    } else if (part.network) {
-      r.compiled = model->engine->core.compile_model(part.network, "CPU", config);
-    } else {
-      r.compiled = import_blob(*model->engine, part.path, config);
-    }
-    r.request = r.compiled.create_infer_request();
-    r.inputs.resize(model->inputs.size());
-    r.outputs.resize(model->outputs.size());
-    for (size_t i = 0; i < r.outputs.size(); ++i) {
-      r.outputs[i].own = r.request.get_output_tensor(i);
-      r.outputs[i].current_own = true;
-    }
-    instance->requests.push_back(std::move(r));
-  }
+  for (const Part& part : model->parts) instance->add_request(part, config);
+  for (const Part& part : model->sizes) instance->add_request(part, config);
   return instance;
+}
+
+void verge_instance::add_request(const verge_openvino::Part& part, const ov::AnyMap& config) {
+  Request r;
+  r.batch = part.batch;
+  if (took_compiled) {
+    r.compiled = part.compiled;
+  } else if (part.network) {
+    r.compiled = model->engine->core.compile_model(part.network, "CPU", config);
+  } else {
+    r.compiled = verge_openvino::import_blob(*model->engine, part.path, config);
+  }
+  r.request = r.compiled.create_infer_request();
+  r.inputs.resize(model->inputs.size());
+  r.outputs.resize(model->outputs.size());
+  for (size_t i = 0; i < r.outputs.size(); ++i) {
+    r.outputs[i].own = r.request.get_output_tensor(i);
+    r.outputs[i].current_own = true;
+  }
+  requests.push_back(std::move(r));
 }

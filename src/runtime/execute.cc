@@ -256,8 +256,36 @@ Status run_network(const Signature& network, const LoadedNetwork& loaded, uint32
 
 namespace {
 
+// A request's samples among those that share its engine run.
+struct Part {
+  int64_t first = 0, rows = 1, of = 1;
+};
+
+// The lane's memory for a network input, where the engine will read it: what the last step of a chain writes there is copied no more.
+class InputPlace : public transform::Place {
+ public:
+  InputPlace(const Resident& resident, LaneWork& work, size_t input, const Part& part) : resident_(resident), work_(work), input_(input), part_(part) {}
+  std::byte* take(size_t bytes) override {
+    const auto& bound = resident_.binding.inputs;
+    const auto a = static_cast<size_t>(std::find(bound.begin(), bound.end(), input_) - bound.begin());
+    const auto rows = static_cast<size_t>(part_.rows);
+    if (a >= resident_.input_alignment.size() || part_.rows < 1 || bytes % rows != 0) return nullptr;
+    const size_t sample = bytes / rows, whole = sample * static_cast<size_t>(part_.of);
+    // A sample of another size than the first's will be found out; until then it must not disturb the others.
+    if (part_.first != 0 && work_.joined_inputs[input_].data.size() != whole) return nullptr;
+    std::byte* begin = work_.joined[input_].ensure(whole, resident_.input_alignment[a]);
+    return begin == nullptr ? nullptr : begin + static_cast<size_t>(part_.first) * sample;
+  }
+
+ private:
+  const Resident& resident_;
+  LaneWork& work_;
+  const size_t input_;
+  const Part part_;
+};
+
 // The request's inputs on their way to the network: views of the request or of the lane's memory, good until the next request is prepared.
-Status prepare_inputs(Run& run, LaneWork& work) {
+Status prepare_inputs(Run& run, LaneWork& work, const Part& part) {
   const ServedVersion& version = *run.version;
   const Manifest& m = version.manifest();
   const Request& request = *run.request;
@@ -271,7 +299,8 @@ Status prepare_inputs(Run& run, LaneWork& work) {
     const transform::Chain& chain = version.before[s];
     if (!chain.empty()) {
       VERGE_ASSIGN(view.data, align(view.data, std::max<size_t>(dtype_size(in.dtype), 1), work.aligned[s]));
-      VERGE_ASSIGN(view, chain.run(view, work.before[s]));
+      InputPlace place(*run.resident, work, version.feeds[s], part);
+      VERGE_ASSIGN(view, chain.run(view, work.before[s], version.stages.empty() ? &place : nullptr));
     }
     const TensorSpec& spec = m.network.inputs[version.feeds[s]];
     if (!spec.shape.accepts(view.shape)) {
@@ -305,7 +334,7 @@ bool same_but_rows(const Run& a, const Run& b) {
 }
 
 // Puts the prepared inputs of `run` behind those of the requests before it, as samples `at`, … of `rows`. The one copy that sharing an engine
-// run costs.
+// run costs, and none where a chain's last step has written there.
 Status join(const Run& run, int64_t at, int64_t rows, LaneWork& work) {
   const Resident& resident = *run.resident;
   for (size_t a = 0; a < resident.binding.inputs.size(); ++a) {
@@ -321,7 +350,8 @@ Status join(const Run& run, int64_t at, int64_t rows, LaneWork& work) {
       whole.data = {buffer, bytes};
     }
     if (whole.data.size() != bytes) return internal_error("requests of a batch differ in the size of a sample");
-    if (!in.data.empty()) std::memcpy(const_cast<std::byte*>(whole.data.data()) + static_cast<size_t>(at) * sample, in.data.data(), in.data.size());
+    std::byte* to = const_cast<std::byte*>(whole.data.data()) + static_cast<size_t>(at) * sample;
+    if (!in.data.empty() && to != in.data.data()) std::memcpy(to, in.data.data(), in.data.size());
   }
   return {};
 }
@@ -390,7 +420,7 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
 
 void execute_alone(Run& run, LaneGroup& group) {
   LaneWork& work = group.work;
-  run.status = prepare_inputs(run, work);
+  run.status = prepare_inputs(run, work, {});
   LiveSequences* sequences = run.version->sequences.get();
   if (sequences != nullptr && run.status.ok()) {
     const auto inputs = sequences->store.fed_inputs();
@@ -423,7 +453,7 @@ bool execute_together(std::span<Run* const> batch, LaneGroup& group) {
   int64_t rows = 0, at = 0;
   for (const Run* run : batch) rows += run->batch;
   for (Run* run : batch) {
-    if (!prepare_inputs(*run, work).ok() || network_rows(*run) != run->batch || !same_but_rows(first, *run)) return false;
+    if (!prepare_inputs(*run, work, {at, run->batch, rows}).ok() || network_rows(*run) != run->batch || !same_but_rows(first, *run)) return false;
     if (!join(*run, at, rows, work).ok()) return false;
     at += run->batch;
   }

@@ -384,16 +384,20 @@ void FrontImpl::drain() {
   in_turn_ = false;
 }
 
-// Without lane threads: runs what waits, for about a turn.
+// Without lane threads: runs what waits, for about a turn. Answers are made together at its end, before which nothing is sent: each engine run pushes
+// the code and tables that make answers out of the nearest caches.
 void FrontImpl::run_queued() {
   look_again_ns_ = UINT64_MAX;
   uint64_t begun = 0, now = os::monotonic_ns();
   policy::Turn turn(queue_.work_ns());
-  Fifo<Run> ended;
+  Fifo<Run> done;
   while (true) {
-    const LaneQueue::Next next = queue_.take(now, batch_, ended);
-    while (Run* run = ended.pop()) complete(run);
+    const LaneQueue::Next next = queue_.take(now, batch_, done);
     if (!next.any) {
+      if (!done.empty()) {
+        complete_all(done);  // which may bring more
+        continue;
+      }
       if (next.wait_until != 0) look_again_ns_ = next.wait_until;
       return;
     }
@@ -402,11 +406,16 @@ void FrontImpl::run_queued() {
     now = batch_.back()->finished_ns;
     for (Run* run : batch_) {
       turn.answered(run->flow);
-      complete(run);
+      done.push(run);
     }
     if (turn.over(now - begun)) break;
   }
+  complete_all(done);
   if (!queue_.empty()) wake_();
+}
+
+void FrontImpl::complete_all(Fifo<Run>& done) {
+  while (Run* run = done.pop()) complete(run);
 }
 
 // A run that waited for a lane has come back.

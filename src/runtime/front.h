@@ -109,6 +109,7 @@ class FrontImpl final : public Front {
   void fail(Request& request, ModelStats& stats, Status status, Reason reason);
   void end(Request& request);
   void complete(Run* run);
+  void complete_all(Fifo<Run>& done);
   void answer(Run* run);
   void fail_run(Run* run, Status status, Reason reason);
   void dispatch(Run* run);

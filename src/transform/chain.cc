@@ -73,13 +73,32 @@ Result<Chain> Chain::build(std::span<const StepSpec> steps, const TensorSpec& in
       return fail(name + ": makes shape " + spec.shape.to_string() + ", which is too large");
     chain.output_ = spec;
     if (!*step) continue;
+    if (!(*step)->shape_only()) chain.last_ = chain.steps_.size();
     chain.steps_.push_back(std::move(*step));
     chain.names_.push_back(std::move(name));
   }
   return chain;
 }
 
-Result<TensorView> Chain::run(const TensorView& in, Scratch& scratch) const {
+namespace {
+
+// Where step and place can, the step's result of `view` lies at the place, and `view` is that.
+bool write_to(Place& place, const Step& step, TensorView& view) {
+  const DType dtype = step.elementwise(view.dtype);
+  if (dtype == DType::kInvalid) return false;
+  const int64_t n = view.shape.elements(), size = static_cast<int64_t>(dtype_size(dtype));
+  if (n < 0 || n > kMaxStepBytes / size) return false;
+  const auto bytes = static_cast<size_t>(n * size);
+  std::byte* out = place.take(bytes);
+  if (out == nullptr) return false;
+  step.run_at(view, out);
+  view = {dtype, view.shape, {out, bytes}};
+  return true;
+}
+
+}  // namespace
+
+Result<TensorView> Chain::run(const TensorView& in, Scratch& scratch, Place* place) const {
   if (steps_.empty()) return in;
   if (in.dtype != input_.dtype || !input_.shape.accepts(in.shape))
     return invalid_argument("tensor '" + input_.name + "' is " + std::string(dtype_name(in.dtype)) + in.shape.to_string() +
@@ -94,6 +113,8 @@ Result<TensorView> Chain::run(const TensorView& in, Scratch& scratch) const {
     try {
       if (steps_[i]->shape_only()) {
         s = steps_[i]->reshape(view.shape);
+      } else if (place != nullptr && i == last_ && write_to(*place, *steps_[i], view)) {
+        s = {};
       } else {
         s = steps_[i]->run(view, *next);
         if (s.ok()) {

@@ -47,6 +47,18 @@ class Step {
   // A step that only gives the same bytes another shape says so and is applied without a copy, by reshape().
   virtual bool shape_only() const { return false; }
   virtual Status reshape(Shape&) const { return {}; }
+  // A step that only gives each element another value tells the type that it makes of `in`, and can write to memory of the caller's: as many elements,
+  // at a multiple of their size. kInvalid: it cannot.
+  virtual DType elementwise(DType) const { return DType::kInvalid; }
+  virtual void run_at(const TensorView&, std::byte*) const {}
+};
+
+// Memory where the result of a chain is wanted.
+class Place {
+ public:
+  virtual ~Place() = default;
+  // At a multiple of 8 bytes; nullptr: not there. Asked at most once a run.
+  virtual std::byte* take(size_t bytes) = 0;
 };
 
 // Axes and shapes in parameters are those of one sample: the batch axis, where there is one, leads and no step touches it.
@@ -62,13 +74,15 @@ class Chain {
   const TensorSpec& input() const { return input_; }
   const TensorSpec& output() const { return output_; }
   bool empty() const { return steps_.empty(); }
-  // The result is a view into `scratch` (or into `in` where the chain is empty). Data errors (a broken JPEG) are kInvalidArgument with
+  // The result is a view into `scratch` (or into `in` where the chain is empty), or lies at `place` where there is one and the last step that computes
+  // can write there. Data errors (a broken JPEG) are kInvalidArgument with
   // the step's name.
-  Result<TensorView> run(const TensorView& in, Scratch& scratch) const;
+  Result<TensorView> run(const TensorView& in, Scratch& scratch, Place* place = nullptr) const;
 
  private:
   TensorSpec input_, output_;
   std::vector<std::shared_ptr<const Step>> steps_;
+  size_t last_ = 0;  // the last one that computes
   std::vector<std::string> names_;
 };
 

@@ -42,23 +42,27 @@ class CastStep : public Step {
   explicit CastStep(DType to) : to_(to) {}
   Status run(const TensorView& in, Tensor& out) const override {
     VERGE_RETURN_IF_ERROR(prepare(out, to_, in.shape));
+    run_at(in, out.data.data());
+    return {};
+  }
+  DType elementwise(DType) const override { return to_; }
+  void run_at(const TensorView& in, std::byte* out) const override {
     const int64_t n = in.shape.elements();
     if (to_ == DType::kFp32) {
-      to_real(in, 0, n, out.as<float>());
+      to_real(in, 0, n, reinterpret_cast<float*>(out));
     } else if (to_ == DType::kFp64) {
-      to_real(in, 0, n, out.as<double>());
+      to_real(in, 0, n, reinterpret_cast<double*>(out));
     } else {
       with_type(in.dtype, [&]<typename S>() {
         with_type(to_, [&]<typename D>() {
           if constexpr (!std::is_floating_point_v<D>) {
-            D* o = out.as<D>();
+            D* o = reinterpret_cast<D*>(out);
             const std::byte* p = in.data.data();
             for (int64_t i = 0; i < n; ++i) o[i] = cast_value<D>(load_at<S>(p, i));
           }
         });
       });
     }
-    return {};
   }
 
  private:
@@ -122,11 +126,15 @@ class AffineStep : public Step {
 
   Status run(const TensorView& in, Tensor& out) const override {
     VERGE_RETURN_IF_ERROR(prepare(out, real_type(in.dtype), in.shape));
-    if (out.dtype == DType::kFp64)
-      apply(in, out.as<double>(), a_.data(), b_.data());
-    else
-      apply(in, out.as<float>(), a32_.data(), b32_.data());
+    run_at(in, out.data.data());
     return {};
+  }
+  DType elementwise(DType in) const override { return real_type(in); }
+  void run_at(const TensorView& in, std::byte* out) const override {
+    if (real_type(in.dtype) == DType::kFp64)
+      apply(in, reinterpret_cast<double*>(out), a_.data(), b_.data());
+    else
+      apply(in, reinterpret_cast<float*>(out), a32_.data(), b32_.data());
   }
 
  private:

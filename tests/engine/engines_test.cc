@@ -383,6 +383,29 @@ TEST_F(OpenVino, IrAndFixedBatchMadeFree) {
   EXPECT_FALSE(instance_->run(in, out).ok());
 }
 
+TEST_F(OpenVino, SizesCompiledForThemselvesAndOthersAnswerAlike) {
+  OPEN("openvino");
+  ready(source("engines/openvino/check/model.xml"), "openvino-ir");
+  EXPECT_TRUE(model_->fixed_batches().empty());
+  std::vector<float> x(3 * 9);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i) / 8;
+  std::vector<verge_tensor> in = {floats({9, 3}, x)}, out = no_buffers(1);
+  ASSERT_TRUE(instance_->run(in, out).ok());
+  const std::vector<float> all = as_floats(out[0]);
+  const size_t width = all.size() / 9;
+  // Up and down, so that each size comes after another one.
+  for (const int64_t size : {1, 3, 2, 5, 4, 1, 8, 4, 2}) {
+    std::vector<float> part(x.begin(), x.begin() + 3 * size);
+    in = {floats({size, 3}, part)};
+    out = no_buffers(1);
+    ASSERT_TRUE(instance_->run(in, out).ok()) << size;
+    EXPECT_EQ(out[0].dims[0], size);
+    const std::vector<float> got = as_floats(out[0]);
+    ASSERT_EQ(got.size(), width * static_cast<size_t>(size));
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], all[i], 1e-5) << size;
+  }
+}
+
 TEST_F(OpenVino, EmptyInputDoesNotPassForARun) {
   OPEN("openvino");
   ready(source("engines/openvino/check/model.xml"), "openvino-ir");

@@ -129,6 +129,44 @@ TEST(Chain, ShapeStepsCopyNothing) {
   EXPECT_EQ(out->shape, (Shape{3, 1, 4}));
 }
 
+class OnePlace : public Place {
+ public:
+  explicit OnePlace(size_t capacity) : memory(capacity) {}
+  std::byte* take(size_t bytes) override {
+    ++asked;
+    return bytes <= memory.size() ? memory.data() : nullptr;
+  }
+  std::vector<std::byte> memory;
+  int asked = 0;
+};
+
+TEST(Chain, ResultLiesWhereItIsWanted) {
+  const auto in = spec_of(DType::kUint8, {-1, 4});
+  Tensor x(DType::kUint8, {2, 4});
+  for (size_t i = 0; i < x.data.size(); ++i) x.data[i] = static_cast<std::byte>(i);
+  // Whether the last step that computes can write there; what only shapes may follow it.
+  const std::pair<const char*, bool> cases[] = {
+      {R"([{"cast": {"dtype": "FP32"}}])", true},
+      {R"([{"scale": {"factor": 2}}, {"reshape": {"shape": [2, 2]}}])", true},
+      {R"([{"scale": {"factor": 2}}, {"cast": {"dtype": "INT64"}}])", true},
+      {R"([{"cast": {"dtype": "FP32"}}, {"softmax": {}}])", false},
+  };
+  for (const auto& [json, there] : cases) {
+    SCOPED_TRACE(json);
+    auto chain = Chain::build(steps_of(json), in, {}, "x");
+    ASSERT_TRUE(chain.ok()) << chain.status().message();
+    Chain::Scratch scratch, other;
+    OnePlace place(64), small(7);
+    const auto plain = chain->run(x.view(), scratch), placed = chain->run(x.view(), other, &place), refused = chain->run(x.view(), scratch, &small);
+    ASSERT_TRUE(plain.ok() && placed.ok() && refused.ok());
+    EXPECT_EQ(placed->data.data() == place.memory.data(), there);
+    EXPECT_LE(place.asked, 1);
+    EXPECT_TRUE(std::equal(refused->data.begin(), refused->data.end(), placed->data.begin(), placed->data.end()));
+    EXPECT_EQ(placed->dtype, refused->dtype);
+    EXPECT_EQ(placed->shape, refused->shape);
+  }
+}
+
 TEST(Chain, RunsWithoutHeapCallsOnceWarm) {
   const std::vector<std::string> labels = {"a", "b", "c"};
   const struct {
