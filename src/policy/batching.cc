@@ -10,6 +10,8 @@ namespace {
 
 constexpr uint32_t kFirstRuns = 4;      // of a size, before it counts as known
 constexpr uint64_t kLookAgain = 512;    // decisions
+// A prediction moves by a step of what a run is off by; an outlier counts as no more than so many times the prediction. The larger part of it is put down to the machine's pace.
+constexpr double kStep = 1.0 / 8, kOfPace = 0.75, kOutlier = 4;
 constexpr uint64_t kLongestHoldNs = 2'000'000;
 constexpr uint64_t kLongestRunNs = 4'000'000;
 constexpr uint64_t kLongestRun = 8;     // runs of one sample
@@ -25,7 +27,7 @@ int index_of(int64_t rows) {
 void BatchCurve::seed(int64_t rows, uint64_t ns) {
   const int i = index_of(rows);
   if (i < 0 || ns == 0 || points_[static_cast<size_t>(i)].n > 1) return;
-  points_[static_cast<size_t>(i)] = {ns, 1};
+  points_[static_cast<size_t>(i)] = {static_cast<double>(ns) / pace_, 1};
 }
 
 void BatchCurve::learn(int64_t rows, uint64_t ns) {
@@ -38,12 +40,16 @@ void BatchCurve::learn(int64_t rows, uint64_t ns) {
   const int i = index_of(rows);
   if (i < 0) return;
   Point& p = points_[static_cast<size_t>(i)];
+  const double took = std::max(static_cast<double>(ns), 1.0);
   if (p.n < kFirstRuns) {
-    p.ns = p.n == 0 ? ns : std::min(p.ns, ns);
+    p.ns = p.n == 0 ? took / pace_ : std::min(p.ns, took / pace_);
     ++p.n;
-  } else {
-    p.ns = predict_next(p.ns, ns);
+    return;
   }
+  const double off = std::min(took / ns_at(i), kOutlier) - 1;
+  const double pace = std::clamp(pace_ * (1 + off * kStep * kOfPace), 1e-4, 1e4);
+  p.ns = std::max(ns_at(i) * (1 + off * kStep) / pace, 1e-3);
+  pace_ = pace;
 }
 
 uint64_t BatchCurve::predict(int64_t rows) const {
@@ -57,7 +63,7 @@ uint64_t BatchCurve::predict(int64_t rows) const {
       above = i;
     }
   }
-  const auto at = [this](int i) { return static_cast<double>(points_[static_cast<size_t>(i)].ns); };
+  const auto at = [this](int i) { return ns_at(i); };
   const double r = static_cast<double>(rows);
   if (below < 0 && above < 0) return 0;
   double ns;
@@ -77,7 +83,7 @@ uint64_t BatchCurve::least_per_row(int64_t most) const {
   for (int i = 0; i < kSizes && (i == 0 || (int64_t{1} << i) <= most); ++i) {
     const Point& p = points_[static_cast<size_t>(i)];
     if (p.n == 0) continue;
-    const uint64_t each = std::max<uint64_t>(p.ns >> i, 1);
+    const uint64_t each = std::max<uint64_t>(static_cast<uint64_t>(ns_at(i)) >> i, 1);
     if (least == 0 || each < least) least = each;
   }
   return least;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace verge::policy {
@@ -16,7 +17,8 @@ class BatchCurve {
   // What a profile or the warm-up says of `rows` samples. Sizes that are no power of two are ignored.
   void seed(int64_t rows, uint64_t ns);
   // A run of `rows` samples took `ns`. The first few runs of a size count by their shortest (an engine prepares for a new shape), the later
-  // ones by a mean that bounds an outlier.
+  // ones by a mean that bounds an outlier. Most of what a run is off by is put down to the machine's pace, which is that of all sizes: those that do not run just now follow. Else
+  // a busy moment would leave them looking slow, so that they are never taken again, or a run of one look too long for any deadline.
   void learn(int64_t rows, uint64_t ns);
   // ns; 0: nothing is known. Between known sizes linear, beyond them in proportion.
   uint64_t predict(int64_t rows) const;
@@ -29,10 +31,12 @@ class BatchCurve {
 
  private:
   struct Point {
-    uint64_t ns = 0;
+    double ns = 0;  // at pace 1
     uint32_t n = 0;
   };
+  double ns_at(int i) const { return points_[static_cast<size_t>(i)].ns * pace_; }
   std::array<Point, kSizes> points_;
+  double pace_ = 1;
   uint64_t deviation_ = 0;
 };
 

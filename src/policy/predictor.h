@@ -17,8 +17,13 @@ class Predictor {
     tell(rows);
   }
   void learn(int64_t rows, uint64_t ns, uint64_t now) {
+    const int i = QuantileCurve::index_of(rows);
+    Told& told = told_[static_cast<size_t>(i)];
+    // What has faded meanwhile stays so: one run would else make all of it fresh again.
+    const Quantiles learned = curve_.at(i), believed = believe(told, now);
+    if (believed.cautious_ns < learned.cautious_ns || believed.typical_ns < learned.typical_ns) curve_.restart(i, believed);
     curve_.learn(rows, ns);
-    told_[static_cast<size_t>(QuantileCurve::index_of(rows))].learned_at_ns.store(now, std::memory_order_relaxed);
+    told.learned_at_ns.store(now, std::memory_order_relaxed);
     tell(rows);
   }
   Quantiles predict(int64_t rows) const {
@@ -30,11 +35,7 @@ class Predictor {
 
   // As predict(), for a choice: what has not run for long counts less the longer ago it was.
   Quantiles expect(int64_t rows, uint64_t now) const {
-    return QuantileCurve::predict_from(rows, [this, now](int i) {
-      const Told& told = told_[static_cast<size_t>(i)];
-      const uint64_t at = told.learned_at_ns.load(std::memory_order_relaxed);
-      return faded({told.typical_ns.load(std::memory_order_relaxed), told.cautious_ns.load(std::memory_order_relaxed)}, told.seed, now > at && at != 0 ? now - at : 0);
-    });
+    return QuantileCurve::predict_from(rows, [this, now](int i) { return believe(told_[static_cast<size_t>(i)], now); });
   }
 
  private:
@@ -50,6 +51,10 @@ class Predictor {
     std::atomic<uint64_t> typical_ns{0}, cautious_ns{0};
     std::atomic<uint64_t> learned_at_ns{0};
   };
+  static Quantiles believe(const Told& told, uint64_t now) {
+    const uint64_t at = told.learned_at_ns.load(std::memory_order_relaxed);
+    return faded({told.typical_ns.load(std::memory_order_relaxed), told.cautious_ns.load(std::memory_order_relaxed)}, told.seed, now > at && at != 0 ? now - at : 0);
+  }
   QuantileCurve curve_;
   std::array<Told, QuantileCurve::kSizes> told_;
 };

@@ -28,6 +28,15 @@ void DurationQuantiles::seed(uint64_t p50_ns, uint64_t p99_ns) {
   known_ = true;
 }
 
+void DurationQuantiles::restart(const Quantiles& from) {
+  if (from.typical_ns == 0) return;
+  const uint32_t seen = std::min(seen_, 1u);
+  seen_ = 0;
+  seed(from.typical_ns, std::max(from.cautious_ns, from.typical_ns));
+  seen_ = seen;
+  agree_ = 0;
+}
+
 void DurationQuantiles::learn(uint64_t ns) {
   const double sample = std::log(static_cast<double>(std::max<uint64_t>(ns, 1)));
   if (seen_ != UINT32_MAX) ++seen_;

@@ -26,6 +26,8 @@ class DurationQuantiles {
   // What a profile says. `p99_ns` 0: it does not say; then 1.3 times the median. Ignored once something was measured.
   void seed(uint64_t p50_ns, uint64_t p99_ns);
   void learn(uint64_t ns);
+  // What is to be believed now, where that is not what was learned: it goes on from there, and learns as fast as in the beginning.
+  void restart(const Quantiles& from);
   Quantiles get() const;
   // Measurements so far; a seed does not count.
   uint32_t seen() const { return seen_; }
@@ -50,6 +52,7 @@ class QuantileCurve {
   Quantiles predict(int64_t rows) const {
     return predict_from(rows, [this](int i) { return at(i); });
   }
+  void restart(int index, const Quantiles& from) { sizes_[static_cast<size_t>(index)].restart(from); }
   Quantiles at(int index) const { return sizes_[static_cast<size_t>(index)].get(); }  // of a run of 1 << index
 
   // The same from what at() said, however it was kept.

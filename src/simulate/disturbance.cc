@@ -17,7 +17,7 @@ Result<Disturbance> parse_disturbance(std::string_view text) {
     ++n;
     p = next + (next < end);
   }
-  if (!ok || p != end || n < 2 || numbers[1] <= 0 || (n == 3 && numbers[2] < 1)) {
+  if (!ok || p != end || text.ends_with(',') || n < 2 || numbers[1] <= 0 || (n == 3 && numbers[2] < 1)) {
     return invalid_argument("disturbance '" + std::string(text.substr(0, 40)) + "': must be AT,SECONDS or AT,SECONDS,FACTOR with a factor of at least 1, e.g. 5,0.5 or 5,3,4");
   }
   return Disturbance{static_cast<uint64_t>(numbers[0] * 1e9), static_cast<uint64_t>((numbers[0] + numbers[1]) * 1e9), n == 3 ? numbers[2] : 0};

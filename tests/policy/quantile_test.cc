@@ -1,4 +1,5 @@
 #include "policy/quantile.h"
+#include "policy/predictor.h"
 
 #include <gtest/gtest.h>
 
@@ -108,6 +109,21 @@ TEST(QuantileCurve, OneSizeSpeaksForOthersUntilTheyAreMeasured) {
   EXPECT_NEAR(ratio(c.predict(1000).typical_ns, 750'000), 1, 0.01);
   c.learn(0, 5);
   c.learn(-3, 5);
+}
+
+// What looked slow, was not run for it, and has faded: one more run continues from there, or it would look slow again, for as long as before.
+TEST(Predictor, WhatHasFadedStaysSo) {
+  Predictor p;
+  p.seed(1, 1'000'000, 1'200'000);
+  uint64_t now = 1'000'000'000;
+  for (int i = 0; i < 300; ++i) p.learn(1, 12'000'000, now += 12'000'000);
+  ASSERT_GT(p.predict(1).typical_ns, 9'000'000u);
+  ASSERT_GT(p.expect(1, now).typical_ns, 9'000'000u);
+  now += 8'000'000'000;
+  EXPECT_LT(p.expect(1, now).typical_ns, 1'200'000u);
+  p.learn(1, 1'000'000, now);
+  EXPECT_LT(p.expect(1, now).typical_ns, 1'200'000u);
+  EXPECT_LT(p.expect(1, now).cautious_ns, 1'500'000u);
 }
 
 }  // namespace

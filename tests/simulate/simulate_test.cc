@@ -204,6 +204,93 @@ TEST(Simulate, RunsAreSharedWhereThatPays) {
   EXPECT_LT(t.from_intended.quantile(0.99), 20'000'000u);
 }
 
+// Of one tenant's requests between two seconds, the share that was not answered in time.
+double missed(const bench::Tally& t, size_t from, size_t until) {
+  double offered = 0, in_time = 0;
+  for (size_t i = from; i < until; ++i) offered += t.slots[i].offered, in_time += t.slots[i].in_time;
+  return 1 - in_time / offered;
+}
+
+// A machine that was slow for a while leaves hardly a trace a second later: nothing that was learnt in the bad time, and is not looked at again because of it, keeps requests out.
+TEST(Simulate, AfterABadTimeAllIsAsBefore) {
+  enum class Kind { kAlone, kShares, kChain };
+  for (const Kind kind : {Kind::kAlone, Kind::kShares, Kind::kChain}) {
+    for (const int lanes : {0, 1}) {
+      SimModel m = kind == Kind::kChain ? four_exits(0.15) : plain_model("m", spread(300, 0.15), -1);
+      double capacity = 1e6 / 300;
+      if (kind == Kind::kShares) {
+        LatencyCell eight = spread(1200, 0.15), most = spread(6000, 0.15);
+        eight.batch = 8;
+        most.batch = 64;
+        m.most_rows = 64;
+        m.variants[0].stages[0] = ServiceCurve({spread(300, 0.15), eight, most}, 1);
+        capacity *= 1.7;
+      }
+      if (kind == Kind::kChain) {
+        for (ServiceCurve& stage : m.variants[0].stages) stage = ServiceCurve({spread(75, 0.15)}, 1);
+      }
+      bench::Plan p = poisson(0.7 * capacity, 16);
+      p.warm_up = 2;
+      p.tenants.clear();
+      for (const double times : {5, 20}) {
+        bench::TenantSpec t;
+        t.model = "m";
+        t.deadline_ms = times * spread(300, 0.15).p99_us * 1e-3;
+        p.tenants.push_back(t);
+      }
+      ServerOptions o;
+      o.lanes = lanes;
+      o.lane_ns = 10'000;
+      o.request_ns = 60'000;
+      const auto calm = run_simulation(p, {m}, o, 16);
+      ASSERT_TRUE(calm.ok());
+      for (const double slower : {0, 4, 12}) {
+        o.disturbances = {{2'000'000'000, slower == 0 ? 2'500'000'000u : 5'000'000'000u, slower}};
+        const auto disturbed = run_simulation(p, {m}, o, 16);
+        ASSERT_TRUE(disturbed.ok());
+        for (size_t tenant : {0u, 1u}) {
+          const bench::Tally &a = calm->tallies[tenant], &b = disturbed->tallies[tenant];
+          if (slower > 1) {
+            EXPECT_GT(missed(b, 2, 5), 0.2 + missed(a, 2, 5));
+          }
+          EXPECT_LT(missed(b, 6, 16), missed(a, 6, 16) + 0.03) << "kind " << static_cast<int>(kind) << ", lanes " << lanes << ", slower " << slower << ", tenant " << tenant;
+        }
+      }
+      o.disturbances.clear();
+    }
+  }
+}
+
+TEST(Machine, WorkTakesLongerWhileItIsDisturbed) {
+  const Machine m({{200, 300, 0}, {100, 140, 4}}, 1000);
+  EXPECT_EQ(m.done(0, 500), 500u);
+  EXPECT_EQ(m.done(1000, 100), 1100u);
+  EXPECT_EQ(m.done(1100, 10), 1140u);
+  EXPECT_EQ(m.done(1090, 15), 1120u);
+  EXPECT_EQ(m.done(1090, 30), 1150u);
+  EXPECT_EQ(m.done(1090, 100), 1320u);
+  EXPECT_EQ(m.done(1250, 5), 1305u);
+  EXPECT_EQ(m.done(5000, 5), 5005u);
+  for (const char* bad : {"", "1", "a,b", "1,0", "1,2,0.5", "1,2,3,4", "-1,2", "1,2,"}) EXPECT_FALSE(parse_disturbance(bad).ok()) << bad;
+  EXPECT_EQ(parse_disturbance("5,0.5")->until_ns, 5'500'000'000u);
+  EXPECT_EQ(parse_disturbance("5,0.5,3")->slower, 3);
+}
+
+TEST(Simulate, AFrontThatIsItsOwnLaneAnswersInTurns) {
+  ServerOptions o;
+  o.lanes = 0;
+  o.lane_ns = 20'000;
+  bench::Plan p = poisson(0, 10);
+  p.arrivals.kind = bench::ArrivalKind::kClosed;
+  p.arrivals.in_flight = 1;
+  const bench::Tally one = simulate_one(p, plain_model("m", constant(1000), -1), o);
+  EXPECT_NEAR(one.from_intended.mean(), 1.02e6, 2e3);
+  // Eight at once: each costs its reading and its answer beside the run; and whose run comes first waits for the end of the turn.
+  p.arrivals.in_flight = 8;
+  const bench::Tally eight = simulate_one(p, plain_model("m", constant(50), -1), o);
+  EXPECT_NEAR(static_cast<double>(eight.answered), 10 / 70e-6, 0.01 * 10 / 70e-6);
+}
+
 TEST(Simulate, ClosedLoopsKeepTheirNumberInFlight) {
   bench::Plan p = poisson(0, 10);
   p.arrivals.kind = bench::ArrivalKind::kClosed;
