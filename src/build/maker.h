@@ -79,6 +79,7 @@ class Maker {
   bool large_batch_worth(size_t target);
   Status grow_batches(Status converted);
   std::vector<int64_t> wanted_batches() const;
+  void doubt_large_batches();
   Status read_events(std::vector<ConversionTarget>& remaining, std::string& current);
   Status on_artifact(const ConvertEvent& event);
   Status on_reference(const ConvertEvent& event);
@@ -141,7 +142,7 @@ class Maker {
   // Targets whose files may become more once they are measured. What is made of them then joins what they have; what fails leaves it.
   enum class Growing { kNo, kMayBegin, kBegun, kOver };
   Growing growing_ = Growing::kNo;
-  std::vector<size_t> held_;
+  std::vector<size_t> held_, grown_;
   bool verifying_ = false;
   std::unique_ptr<TaskPool> pool_;
   std::mutex mutex_;             // guards profile_ and exit_samples_ while the pool works

@@ -82,4 +82,13 @@ Status Maker::grow_batches(Status s) {
   return s;
 }
 
+// What is not ok with a file that was only a gain may be without it. When all has been verified.
+void Maker::doubt_large_batches() {
+  for (size_t i : grown_) {
+    if (os::interrupted() || profile_.variants[i].verdict == Verdict::kOk || profile_.variants[i].verdict == Verdict::kNotMeasured) continue;
+    variant(i).artifacts.pop_back();
+    verify(i);
+  }
+}
+
 }  // namespace verge::build

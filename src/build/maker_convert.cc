@@ -219,7 +219,9 @@ Status Maker::on_artifact(const ConvertEvent& event) {
     if (targets_[i].from_source || targets_[i].conversion.id != event.target || !targets_[i].left_out.empty()) continue;
     if (growing_ == Growing::kBegun) {
       // What has other names for its tensors cannot stand beside the rest.
-      if (event.names == variant(i).names) variant(i).artifacts.insert(variant(i).artifacts.end(), ids.begin(), ids.end());
+      if (event.names != variant(i).names || ids.size() != 1) continue;
+      variant(i).artifacts.push_back(ids[0]);
+      grown_.push_back(i);
       continue;
     }
     variant(i).log = log;
@@ -312,6 +314,7 @@ Status Maker::make_variants() {
   toolchain_.reset();
   if (s.ok()) begin_verifying();
   pool_->finish();
+  doubt_large_batches();
   drop_unused_artifacts();
   if (!s.ok()) {
     for (size_t i = 0; i < targets_.size(); ++i) {
