@@ -84,15 +84,16 @@ bool Shape::is_static() const {
 
 int64_t Shape::elements() const {
   constexpr int64_t kLimit = int64_t{1} << 62;
-  if (!is_static()) return -1;
+  // Asked several times a request: no division.
   int64_t n = 1;
-  for (int64_t d : dims())
-    if (d == 0) return 0;
+  bool zero = false, large = false;
   for (int64_t d : dims()) {
-    if (n > kLimit / d) return -1;
-    n *= d;
+    if (d < 0) return -1;
+    zero |= d == 0;
+    large |= __builtin_mul_overflow(n, d, &n) || n > kLimit;
+    if (zero || large) n = 1;
   }
-  return n;
+  return zero ? 0 : large ? -1 : n;
 }
 
 bool Shape::accepts(const Shape& c) const {

@@ -163,35 +163,37 @@ bool from_wire(const Field& f, From* out) {
   return true;
 }
 
-// Calls fn(Field) for each value of the repeated field `number`, packed or not.
+enum class Values { kRead, kMalformed, kRefused };
+
+// Calls fn(Field) for each value of the repeated field `number`, packed or not, until it is false.
 template <typename Fn>
-Status for_each_value(std::string_view message, uint32_t number, DType type, const runtime::InputTensor& t, Fn fn) {
+Values for_each_value(std::string_view message, uint32_t number, DType type, Fn fn) {
   const wire::Type single = type == DType::kFp32 ? wire::kFixed32 : type == DType::kFp64 ? wire::kFixed64 : wire::kVarint;
   const size_t size = single == wire::kFixed32 ? 4 : 8;
   Reader reader(message);
   Field f;
   while (reader.next(&f)) {
     if (f.number != number) continue;
-    if (f.type == single) VERGE_RETURN_IF_ERROR(fn(f));
+    if (f.type == single && !fn(f)) return Values::kRefused;
     if (f.type != wire::kBytes) continue;
     Field one;
     one.type = single;
     if (single == wire::kVarint) {
       Reader packed(f.bytes);
       while (!packed.at_end()) {
-        if (!packed.varint(&one.value)) return malformed(t);
-        if (Status s = fn(one); !s.ok()) return s;
+        if (!packed.varint(&one.value)) return Values::kMalformed;
+        if (!fn(one)) return Values::kRefused;
       }
       continue;
     }
-    if (f.bytes.size() % size) return malformed(t);
+    if (f.bytes.size() % size) return Values::kMalformed;
     for (size_t at = 0; at < f.bytes.size(); at += size) {
       one.value = 0;
       std::memcpy(&one.value, f.bytes.data() + at, size);
-      if (Status s = fn(one); !s.ok()) return s;
+      if (!fn(one)) return Values::kRefused;
     }
   }
-  return reader.ok() ? Status() : malformed(t);
+  return reader.ok() ? Values::kRead : Values::kMalformed;
 }
 
 Status does_not_fit(const runtime::InputTensor& t, int64_t i, DType from) {
@@ -218,16 +220,17 @@ Status read_numbers(std::string_view message, std::string_view content, const Ty
     });
   }
   int64_t count = 0;
-  VERGE_RETURN_IF_ERROR(with_type(row.dtype, [&](auto from) -> Status {
+  const Values values = with_type(row.dtype, [&](auto from) {
     using From = decltype(from);
-    return for_each_value(message, row.values, row.dtype, *t, [&](const Field& f) -> Status {
+    return for_each_value(message, row.values, row.dtype, [&](const Field& f) {
       From v{};
-      if (count == elements) return wrong_count(*t, count + 1);
-      if (!from_wire(f, &v) || !cast(v, out + count)) return does_not_fit(*t, count, row.dtype);
+      if (count == elements || !from_wire(f, &v) || !cast(v, out + count)) return false;
       ++count;
-      return {};
+      return true;
     });
-  }));
+  });
+  if (values == Values::kMalformed) return malformed(*t);
+  if (values == Values::kRefused) return count == elements ? wrong_count(*t, count + 1) : does_not_fit(*t, count, row.dtype);
   if (count == elements) return {};
   if (count == 0 || elements > kMaxRepeated) return wrong_count(*t, count);
   std::fill(out + count, out + elements, out[count - 1]);

@@ -208,20 +208,21 @@ void FrontImpl::dispatch(Run* run) {
   const Request& request = *run->request;
   const size_t lanes = shared_.lanes.size();
   size_t chosen = index_;
-  std::array<policy::LaneLoad, kMostFronts> loads;
+  policy::LaneLoad load;  // of the chosen one
   if (lanes != 0) {
     run->pinned = request.sequence.given();
     if (run->lane_wish < lanes) {
       chosen = run->lane_wish;
-      loads[chosen] = {shared_.lanes[chosen]->waiting(), shared_.lanes[chosen]->busy()};
     } else if (run->turn.entry != nullptr) {
       chosen = run->turn.lane % lanes;
     } else if (run->pinned) {
       chosen = sequence_hash(request.sequence) % lanes;
     } else {
+      std::array<policy::LaneLoad, kMostFronts> loads;
       for (size_t i = 0; i < lanes; ++i) loads[i] = {shared_.lanes[i]->waiting(), shared_.lanes[i]->busy()};
       chosen = policy::choose_lane({loads.data(), lanes}, index_ % lanes);
     }
+    load = {shared_.lanes[chosen]->waiting(), shared_.lanes[chosen]->busy()};
   }
   run->joins = run->resident->max_rows > 1 && !request.sequence.given();
   const uint64_t predicted = run->resident->groups[chosen].predicted_ns.load(std::memory_order_relaxed);
@@ -253,7 +254,7 @@ void FrontImpl::dispatch(Run* run) {
     return;
   }
   Lane& lane = *shared_.lanes[chosen];
-  if (!run->pinned && policy::run_on_front(loads[chosen], predicted, shared_.options.hand_off_ns) && lane.try_borrow()) {
+  if (!run->pinned && policy::run_on_front(load, predicted, shared_.options.hand_off_ns) && lane.try_borrow()) {
     run->enter(static_cast<uint32_t>(chosen));
     run->claim();
     Run* const alone[] = {run};

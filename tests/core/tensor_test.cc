@@ -33,6 +33,11 @@ TEST(Shape, ElementsAreBoundedAndFreeDimensionsHaveNone) {
   EXPECT_EQ(Shape({0, 3}).elements(), 0);
   EXPECT_EQ(Shape({int64_t{1} << 40, int64_t{1} << 40}).elements(), -1) << "the product would overflow";
   EXPECT_EQ(Shape({int64_t{1} << 40, int64_t{1} << 40, 0}).elements(), 0);
+  EXPECT_EQ(Shape({int64_t{1} << 40, int64_t{1} << 40, -1}).elements(), -1);
+  EXPECT_EQ(Shape({0, -1}).elements(), -1);
+  EXPECT_EQ(Shape({int64_t{1} << 31, 1, int64_t{1} << 31}).elements(), int64_t{1} << 62);
+  EXPECT_EQ(Shape({int64_t{1} << 31, (int64_t{1} << 31) + 1}).elements(), -1) << "beyond 2^62, and no overflow";
+  EXPECT_EQ(Shape({int64_t{1} << 32, int64_t{1} << 32, 3}).elements(), -1) << "what overflows to 0 is large";
 }
 
 TEST(Shape, RefusesTooManyOrNegativeDimensions) {
