@@ -79,12 +79,13 @@ def resnet8(bench):
                     formed = batches.sizes()
                     samples = sum(size * runs for size, runs in formed.items())
                     size = samples / sum(formed.values())
-                    # The same mix of sizes, each in the bare loop. LiteRT's graphs have fixed sizes 1 and 8: what was formed runs in pieces of these.
+                    # The same mix of sizes, each in the bare loop. LiteRT's graphs have fixed sizes 1 and 8: what was formed runs in pieces of these, and
+                    # less than 8 one by one, because that takes less than a padded run.
                     own, counted = 0.0, 0.0
                     for formed_size, runs in formed.items():
                         batch, pieces = formed_size, 1
-                        if "litert" in variant and formed_size > 1:
-                            batch, pieces = 8, -(-formed_size // 8)
+                        if "litert" in variant:
+                            batch, pieces = (8, -(-formed_size // 8)) if formed_size >= 8 else (1, formed_size)
                         if formed_size * runs >= 0.02 * samples:
                             own += engine_loop(bench, folder, variant, batch, core) * pieces * runs
                             counted += formed_size * runs
