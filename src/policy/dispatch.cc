@@ -34,9 +34,10 @@ Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining, const BatchC
   return {*above, remaining};
 }
 
-uint64_t due_ns(uint64_t now, uint64_t deadline) {
+uint64_t due_ns(uint64_t now, uint64_t deadline, uint64_t turn_ns) {
   if (deadline <= now) return deadline;
-  return deadline - std::min<uint64_t>((deadline - now) / 10, 5'000'000);
+  const uint64_t tenth = (deadline - now) / 10;
+  return deadline - std::min<uint64_t>(tenth, 5'000'000) - std::min(tenth, turn_ns);
 }
 
 uint64_t predict_next(uint64_t old_ns, uint64_t sample_ns) {

@@ -51,7 +51,9 @@ Chunk next_chunk(std::span<const int64_t> fixed, int64_t remaining, const BatchC
 // When the answer of a request that came at `now` has to be on its way to meet `deadline` at the client: a tenth of the time that it was given is kept
 // for the way back, at most 5 ms. 0 where there is no deadline. Without this, an overloaded server would do nothing but work whose answer
 // comes a moment too late, because the oldest request is always just about to expire.
-uint64_t due_ns(uint64_t now, uint64_t deadline);
+// `turn_ns`: how long the server was at other work before it looked at its sockets; some of that may have been spent waiting there, unseen. At most another
+// tenth of the time is kept for it.
+uint64_t due_ns(uint64_t now, uint64_t deadline, uint64_t turn_ns = 0);
 
 // A running prediction of a duration: new = old + (sample - old) / 8, robust to a single outlier by bounding a sample to four times the old.
 uint64_t predict_next(uint64_t old_ns, uint64_t sample_ns);

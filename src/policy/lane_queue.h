@@ -24,6 +24,7 @@
 
 #include "policy/batching.h"
 #include "policy/fair_order.h"
+#include "policy/wait_ratio.h"
 
 namespace verge::policy {
 
@@ -35,6 +36,7 @@ struct WaitingGroup {
     uint64_t order;  // of arrival, among equal places
     uint64_t cost;   // ns of the lane
     Run* run;
+    uint64_t pushed_ns = 0, expected_ns = 0;  // when it came, and how long it was to wait; 0: that was not looked at
   };
   std::vector<Entry> heap;  // the least first
   BatchCurve curve;
@@ -42,6 +44,7 @@ struct WaitingGroup {
   uint64_t last_arrival_ns = 0, gap_ns = 0;  // mean time between arrivals
   uint64_t hold_until_ns = 0;                // 0: nothing is held
   uint64_t decisions = 0;
+  int64_t last_rows = 0;                     // of the last run
 };
 
 // How many requests wait in a lane, seen from all threads.
@@ -75,7 +78,16 @@ class LaneQueue {
   void push(Run* run, uint64_t now);
   // Whether what goes before it will keep the lane busy beyond its deadline; run->ahead_ns says how long. Asked before push(): turned away at once
   // it costs a fraction of what it would cost to keep it until it expires, most of which is memory that the caches have forgotten.
-  bool comes_too_late(Run& run, uint64_t now) const;
+  bool comes_too_late(Run& run, uint64_t now);
+  // The same of a request that is known by its head only. How long what goes before it takes; 0: it would not come too late.
+  struct Newcomer {
+    uint32_t priority = 0, tenant = 0, flow = 0;
+    uint64_t due_ns = 0;
+    uint64_t needed_ns = 0;  // once it is its turn
+  };
+  uint64_t too_much_ahead(const Newcomer& newcomer, uint64_t now);
+  // What one more sample of the group needs once it is its turn: it goes with others, as many as went together last.
+  static uint64_t needed_among_others(const WaitingGroup<Run>& g) { return g.curve.predict(std::max<int64_t>(g.last_rows, 1)) + g.curve.deviation(); }
   // push(), or `ended` where it comes too late.
   template <typename Ended>
   void push_or_end(Run* run, uint64_t now, Ended& ended);
@@ -108,7 +120,7 @@ class LaneQueue {
     if (run.goes_alone()) return std::max<uint64_t>(run.cost_ns, 1);
     return std::max<uint64_t>(g.curve.least_per_row(run.most_rows()), 1) * static_cast<uint64_t>(run.batch);
   }
-  Run* pop(Group& group);
+  Run* pop(Group& group, uint64_t now);
   // A claimed run that is not to be begun any more.
   void give_up(Run* run, uint64_t now) {
     places_.goes(run->cost_ns);
@@ -131,25 +143,51 @@ class LaneQueue {
   // What a lane really takes for what it was said to cost, while work waits: a front that is its own lane also reads and answers.
   double stretch_ = 1;
   uint64_t took_at_ns_ = 0, took_cost_ = 0;  // of the last batch, if more waited then
+  WaitRatio wait_ratio_;
+  const Run* looked_at_ = nullptr;  // by comes_too_late(), last, and what it is to wait
+  uint64_t looked_ns_ = 0;
+  // What was found too much ahead since the last request left: whoever has no better place and no more time is refused without counting again.
+  uint64_t refused_place_ = UINT64_MAX, refused_ahead_ns_ = 0;
 };
 
 template <typename Run>
-bool LaneQueue<Run>::comes_too_late(Run& run, uint64_t now) const {
-  if (run.due_ns == 0 || run.probes || size_ == 0) return false;
-  const Group& own = run.group();
-  const uint64_t needed = now + needed_ns(own, run);
+uint64_t LaneQueue<Run>::too_much_ahead(const Newcomer& newcomer, uint64_t now) {
+  looked_ns_ = 0;
+  if (size_ == 0) return 0;
+  const uint64_t needed = now + newcomer.needed_ns;
+  const uint64_t slack = newcomer.due_ns > needed ? newcomer.due_ns - needed : 0;
   // Some entries are of requests that have ended; which, only their runs know.
   const double held = std::max<double>(places_.held.load(std::memory_order_relaxed), 1);
   const double real = stretch_ * std::min(1.0, places_.waiting.load(std::memory_order_relaxed) / held);
-  const auto late = [&](uint64_t ahead) { return needed + static_cast<uint64_t>(real * static_cast<double>(ahead)) > run.due_ns; };
-  if (!late(work_ns_)) return false;
-  const uint64_t place = order_.look(run.priority, run.tenant, run.flow);
+  const auto scaled = [](uint64_t ns, double factor) { return static_cast<uint64_t>(static_cast<double>(ns) * factor); };
+  const double cautious = wait_ratio_.cautious();
+  if (scaled(work_ns_, real * cautious) <= slack) return 0;
+  const uint64_t place = order_.look(newcomer.priority, newcomer.tenant, newcomer.flow);
+  if (place >= refused_place_ && refused_ahead_ns_ > slack) return refused_ahead_ns_;
   uint64_t ahead = 0;
   for (const Group* g : active_)
     for (const Entry& e : g->heap) ahead += e.place <= place ? e.cost : 0;
-  if (!late(ahead)) return false;
-  run.ahead_ns = std::max<uint64_t>(1, static_cast<uint64_t>(real * static_cast<double>(ahead)));
-  return true;
+  looked_ns_ = scaled(ahead, real);
+  const uint64_t sure = scaled(ahead, real * cautious);
+  if (sure <= slack) return 0;
+  refused_place_ = place;
+  refused_ahead_ns_ = sure;
+  return sure;
+}
+
+template <typename Run>
+bool LaneQueue<Run>::comes_too_late(Run& run, uint64_t now) {
+  looked_at_ = nullptr;
+  if (run.due_ns == 0 || run.probes || size_ == 0) return false;
+  const Group& own = run.group();
+  const uint64_t needed = run.joins ? std::max(needed_ns(own, run), needed_among_others(own)) : needed_ns(own, run);
+  const uint64_t ahead = too_much_ahead({run.priority, run.tenant, run.flow, run.due_ns, needed}, now);
+  if (ahead != 0) {
+    run.ahead_ns = ahead;
+    return true;
+  }
+  looked_at_ = &run;
+  return false;
 }
 
 template <typename Run>
@@ -175,16 +213,20 @@ void LaneQueue<Run>::push(Run* run, uint64_t now) {
   demand_.add(now, g.curve.predict(1) * static_cast<uint64_t>(run->batch));
   run->place = order_.enter(run->priority, run->tenant, run->flow, cost);
   work_ns_ += cost;
-  g.heap.push_back({run->place, pushed_++, cost, run});
+  g.heap.push_back({run->place, pushed_++, cost, run, now, looked_at_ == run ? looked_ns_ : 0});
+  looked_at_ = nullptr;
   std::push_heap(g.heap.begin(), g.heap.end(), later);
   ++size_;
 }
 
 template <typename Run>
-Run* LaneQueue<Run>::pop(Group& g) {
+Run* LaneQueue<Run>::pop(Group& g, uint64_t now) {
   std::pop_heap(g.heap.begin(), g.heap.end(), later);
-  Run* run = g.heap.back().run;
-  work_ns_ -= g.heap.back().cost;
+  const Entry& entry = g.heap.back();
+  Run* run = entry.run;
+  work_ns_ -= entry.cost;
+  if (entry.expected_ns != 0) wait_ratio_.learn(entry.expected_ns, now - entry.pushed_ns);
+  refused_place_ = UINT64_MAX;
   g.heap.pop_back();
   g.rows_waiting -= run->batch;
   --size_;
@@ -206,7 +248,7 @@ bool LaneQueue<Run>::drop_ended(Group& g, uint64_t now, Ended& ended) {
     const uint64_t deadline = run->due_ns;
     const bool hopeless = deadline != 0 && (now >= deadline || (!run->probes && now + needed_ns(g, *run) > deadline));
     if (run->is_waiting() && !hopeless) return true;
-    pop(g);
+    pop(g, now);
     if (hopeless && run->claim()) give_up(run, now);
     ended.push(run);
   }
@@ -258,7 +300,7 @@ void LaneQueue<Run>::fill(Group& g, uint64_t now, std::vector<Run*>& batch, Ende
       const uint64_t deadline = run->due_ns == 0 ? earliest : std::min(earliest, run->due_ns);
       if (deadline != UINT64_MAX && now + g.curve.predict(rows + run->batch) + g.curve.deviation() > deadline) break;
     }
-    pop(g);
+    pop(g, now);
     if (!run->claim()) {
       ended.push(run);
       continue;
@@ -270,6 +312,7 @@ void LaneQueue<Run>::fill(Group& g, uint64_t now, std::vector<Run*>& batch, Ende
     batch.push_back(run);
     if (rows >= wanted || !run->joins) break;
   }
+  if (rows != 0) g.last_rows = rows;
 }
 
 template <typename Run>

@@ -151,7 +151,7 @@ Run* FrontImpl::begin(Request& request, const VersionEntry& version, ModelStats&
   run->priority = static_cast<uint32_t>(priority == 0 ? kDefaultPriority : std::min(priority, kLowestPriority));
   run->tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0;
   run->flow = request.flow;
-  run->due_ns = bounded ? 0 : policy::due_ns(run->queued_ns, request.bounds.deadline_ns);
+  run->due_ns = bounded ? 0 : policy::due_ns(run->queued_ns, request.bounds.deadline_ns, turn_ns_);
   run->hold = hold_;
   ++hold_->uses;
   request.pending = run;
@@ -390,6 +390,7 @@ void FrontImpl::drain() {
 void FrontImpl::run_queued() {
   look_again_ns_ = UINT64_MAX;
   uint64_t begun = 0, now = os::monotonic_ns();
+  turn_ns_ = 0;
   policy::Turn turn(queue_.work_ns());
   Fifo<Run> done;
   while (true) {
@@ -412,7 +413,9 @@ void FrontImpl::run_queued() {
     if (turn.over(now - begun)) break;
   }
   complete_all(done);
-  if (!queue_.empty()) wake_();
+  if (queue_.empty()) return;
+  turn_ns_ = now - begun;
+  wake_();
 }
 
 void FrontImpl::complete_all(Fifo<Run>& done) {

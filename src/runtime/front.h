@@ -138,6 +138,7 @@ class FrontImpl final : public Front {
   uint64_t runs_out_ = 0;  // runs that lanes or queues still have, their requests answered or not
   policy::Probes hopeless_;
   bool in_turn_ = false;
+  uint64_t turn_ns_ = 0;  // how long the last turn ran what waited; 0: nothing was left then
 
   std::vector<std::shared_ptr<const TenantBounds>> bounds_;  // by tenant
   // Of the choice that is being made, reused.

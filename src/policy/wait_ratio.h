@@ -1,0 +1,34 @@
+// How much longer requests wait than the work before them says: others overtake them, a core is taken away for a while, runs share less well than they
+// might. Learned from waits that have ended, and asked for the 0.99 quantile: who is admitted is to be in time all but always, for an answer that comes
+// a moment too late has cost as much as one in time.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "policy/quantile.h"
+
+namespace verge::policy {
+
+class WaitRatio {
+ public:
+  // Shorter waits are as much a matter of a single run as of what was ahead.
+  static constexpr uint64_t kLeastNs = 2'000'000;
+  static constexpr double kMost = 3;
+
+  // It was to wait for `expected_ns`, and waited for `waited_ns`.
+  void learn(uint64_t expected_ns, uint64_t waited_ns) {
+    if (expected_ns < kLeastNs) return;
+    ratios_.learn(static_cast<uint64_t>(std::min(static_cast<double>(waited_ns) / static_cast<double>(expected_ns), 2 * kMost) * kUnit));
+  }
+  // At least 1.
+  double cautious() const { return ratios_.seen() < kFew ? kUnknown : std::clamp(static_cast<double>(ratios_.get().cautious_ns) / kUnit, 1.0, kMost); }
+
+ private:
+  static constexpr double kUnit = 1e6;
+  static constexpr double kUnknown = 1.1;
+  static constexpr uint32_t kFew = 16;
+  DurationQuantiles ratios_;  // in millionths
+};
+
+}  // namespace verge::policy
