@@ -7,6 +7,7 @@ import re
 import statistics
 import struct
 import subprocess
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -57,15 +58,20 @@ class Server:
         self.ready = json.loads(line)
         self.address = self.ready["address"]
 
-    def cpu_seconds(self):
-        """Of all its threads, in nanoseconds' resolution (/proc/PID/stat counts in hundredths of a second)."""
-        total = 0
+    def scheduled(self):
+        """(seconds that all its threads ran, seconds that they waited for a core that others had), in nanoseconds' resolution (/proc/PID/stat counts in hundredths
+        of a second)."""
+        ran = waited = 0
         for task in os.listdir(f"/proc/{self.process.pid}/task"):
             try:
-                total += int(open(f"/proc/{self.process.pid}/task/{task}/schedstat").read().split()[0])
+                fields = open(f"/proc/{self.process.pid}/task/{task}/schedstat").read().split()
             except FileNotFoundError:
-                pass
-        return total / 1e9
+                continue
+            ran, waited = ran + int(fields[0]), waited + int(fields[1])
+        return ran / 1e9, waited / 1e9
+
+    def cpu_seconds(self):
+        return self.scheduled()[0]
 
     def stop(self):
         if self.process.poll() is None:
@@ -149,20 +155,23 @@ class Tools:
         return done / self.seconds, cpu / done * 1e6
 
     def load(self, server, path, body, allow_failures=False, **options):
-        """Our own client's line, with "cpu_us" of the server a request."""
+        """Our own client's line, with "cpu_us" of the server a request, and the shares of the time that the server and the client waited for their cores ("kept_waiting",
+        "client_kept_waiting")."""
         command = [self.build / "benchmarks" / "load", "--address", server.address, "--path", path, "--body", body, "--core", self.core]
         headers = options.pop("headers", ())
         for name, value in {"seconds": self.seconds, **options}.items():
             command += ["--" + name.replace("_", "-"), value]
         for h in headers:
             command += ["--header", h]
-        before = server.cpu_seconds()
+        begun, before = time.monotonic(), server.scheduled()
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-        cpu = server.cpu_seconds() - before
+        took, after = time.monotonic() - begun, server.scheduled()
+        cpu = after[0] - before[0]
         if done.returncode:
             raise SystemExit(f"load {path}: {done.stderr.strip()}")
         line = json.loads(done.stdout)
         if line["failures"] and not allow_failures:
             raise SystemExit(f"load {path}: {line['failures']}")
         line["cpu_us"] = cpu / max(1, line["ok"]) * 1e6
+        line["kept_waiting"] = (after[1] - before[1]) / took
         return line

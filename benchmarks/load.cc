@@ -342,16 +342,24 @@ double quantile(const std::vector<float>& sorted, double q) {
   return static_cast<double>(sorted[std::min(sorted.size() - 1, static_cast<size_t>(q * static_cast<double>(sorted.size())))]);
 }
 
-void print(const Results& r, double seconds, std::vector<float> times) {
+// Nanoseconds that this thread could have run and had no core.
+uint64_t kept_waiting_ns() {
+  std::ifstream file("/proc/self/schedstat");
+  uint64_t ran = 0, waited = 0;
+  file >> ran >> waited;
+  return waited;
+}
+
+void print(const Results& r, double seconds, std::vector<float> times, double kept_waiting) {
   std::sort(times.begin(), times.end());
   std::string failures;
   for (const auto& [why, n] : r.failures) failures += (failures.empty() ? "\"" : ",\"") + why + "\":" + std::to_string(n);
   std::printf("{\"sent\":%llu,\"ok\":%llu,\"in_time\":%llu,\"never_sent\":%llu,\"cancelled\":%llu,\"rate\":%.1f,\"p50_us\":%.2f,\"p90_us\":%.2f,"
-              "\"p99_us\":%.2f,\"p999_us\":%.2f,\"max_us\":%.2f,\"failures\":{%s}}\n",
+              "\"p99_us\":%.2f,\"p999_us\":%.2f,\"max_us\":%.2f,\"client_kept_waiting\":%.4f,\"failures\":{%s}}\n",
               static_cast<unsigned long long>(r.sent), static_cast<unsigned long long>(r.ok), static_cast<unsigned long long>(r.in_time),
               static_cast<unsigned long long>(r.never_sent), static_cast<unsigned long long>(r.cancelled), static_cast<double>(r.ok) / seconds,
               quantile(times, .5), quantile(times, .9), quantile(times, .99), quantile(times, .999), times.empty() ? -1 : static_cast<double>(times.back()),
-              failures.c_str());
+              kept_waiting, failures.c_str());
 }
 
 int run(const Options& o, const std::string& body, const std::string& request) {
@@ -381,6 +389,7 @@ int run(const Options& o, const std::string& body, const std::string& request) {
   size_t turn = 0;
   sink.last_answer = begin;
   uint64_t now = begin, grace = 0;
+  const uint64_t waited_before = kept_waiting_ns();
   while (true) {
     now = os::monotonic_ns();
     if (now >= end) {
@@ -425,7 +434,7 @@ int run(const Options& o, const std::string& body, const std::string& request) {
   }
   if (sink.outstanding > 0) sink.results.failures["no answer"] += static_cast<uint64_t>(sink.outstanding);
   for (const Job& job : waiting) sink.results.never_sent += sink.measures(job);
-  print(sink.results, o.seconds, sink.results.times_us);
+  print(sink.results, o.seconds, sink.results.times_us, static_cast<double>(kept_waiting_ns() - waited_before) / static_cast<double>(os::monotonic_ns() - begin));
   return 0;
 }
 
