@@ -103,6 +103,7 @@ struct Call {
   runtime::Request request;
   InferOptions options;
   bool in_runtime = false;
+  bool answered_late = false;    // at its deadline, while a lane runs it: it comes back from the runtime without being answered again
   Deferred* deferred = nullptr;  // what the call waits for
   Recoding* recoding = nullptr;  // of a compressed request or answer; the front's
   Reply reply;
@@ -169,7 +170,7 @@ inline void Call::clear() {
   request.batch = 0;
   request.next = nullptr;
   options.clear();
-  in_runtime = false;
+  in_runtime = answered_late = false;
   reply.clear();
   reply.text.shrink(ByteBuffer::kOwn);
   service = nullptr;

@@ -31,14 +31,16 @@ void percent_encode(std::string_view message, ByteBuffer* out) {
   constexpr size_t kLongest = 4096;
   constexpr char kHex[] = "0123456789ABCDEF";
   message = message.substr(0, kLongest);
-  for (char ch : message) {
-    const auto c = static_cast<unsigned char>(ch);
-    if (c >= 0x20 && c <= 0x7e && c != '%') {
-      out->push_back(ch);
-    } else {
-      const char escaped[3] = {'%', kHex[c >> 4], kHex[c & 15]};
-      out->append(escaped, 3);
-    }
+  const auto plain = [](char ch) { return ch >= 0x20 && ch <= 0x7e && ch != '%'; };
+  while (!message.empty()) {
+    const size_t run = static_cast<size_t>(std::find_if_not(message.begin(), message.end(), plain) - message.begin());
+    out->append(message.substr(0, run));
+    message.remove_prefix(run);
+    if (message.empty()) return;
+    const auto c = static_cast<unsigned char>(message.front());
+    const char escaped[3] = {'%', kHex[c >> 4], kHex[c & 15]};
+    out->append(escaped, 3);
+    message.remove_prefix(1);
   }
 }
 

@@ -268,7 +268,9 @@ void Http1Session::send_reply(Call* call) {
   }
   call_ = nullptr;
   state_ = State::kHead;
-  if (views)
+  if (call->in_runtime)
+    call->transport = nullptr;  // answered at its deadline; its text is copied
+  else if (views)
     queue.mark(call);
   else
     front.recycle(call);

@@ -77,6 +77,7 @@ class Http2Session final : public Session {
   uint32_t cheap_frames_ = 0;      // resets, pings and settings within the current window of time
   uint64_t cheap_since_ns_ = 0;
   size_t connection_window_ = 0;
+  std::string last_message_;       // the last error's text
   bool saw_settings_ = false;
   bool stopping_ = false;
 

@@ -33,6 +33,7 @@ std::string_view shed_name(Shed reason) {
     case Shed::kConnections: return "connections";
     case Shed::kPeerConnections: return "peer_connections";
     case Shed::kStreams: return "requests_in_progress";
+    case Shed::kTurnedAway: return "turned_away";
     case Shed::kMessageSize: return "message_size";
     case Shed::kReceiveBudget: return "receive_budget";
     case Shed::kUnauthenticated: return "unauthenticated";

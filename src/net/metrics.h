@@ -49,6 +49,7 @@ enum class Shed : uint8_t {
   kConnections,      // limit of connections
   kPeerConnections,  // limit of connections of one peer
   kStreams,          // limit of requests in progress
+  kTurnedAway,       // a request refused by its head, before it was read: too much waits before it
   kMessageSize,      // a message larger than allowed
   kReceiveBudget,    // no receive memory left
   kUnauthenticated,  // no token, or none that is known

@@ -365,6 +365,39 @@ Result<int64_t> parse_model_version(std::string_view text) {
   return v;
 }
 
+bool read_model_infer_head(std::string_view prefix, runtime::Request* request, InferOptions* options) {
+  request->model = {};
+  request->bounds = {.deadline_ns = request->bounds.deadline_ns};
+  request->sequence = {};
+  options->clear();
+  Reader reader(prefix);
+  Field f;
+  std::string_view version;
+  size_t parameters = 0;
+  while (reader.next(&f)) {
+    if (f.type != wire::kBytes) continue;
+    switch (f.number) {
+      case 1: request->model = f.bytes; break;
+      case 2: version = f.bytes; break;
+      case 4: {
+        Parameter p;
+        if (++parameters > kMaxParameters || !read_parameter(f.bytes, &p).ok() || !set_request_parameter(p.key, p.value, request, options).ok()) return false;
+        break;
+      }
+      // Messages are written in the order of their fields: nothing that matters here comes after the first input.
+      case 5: {
+        const auto parsed = parse_model_version(version);
+        if (!parsed.ok() || request->model.empty()) return false;
+        request->version = *parsed;
+        bound_deadline(*options, request);
+        return true;
+      }
+      default: break;
+    }
+  }
+  return false;
+}
+
 Status read_model_infer_request(std::string_view message, Scratch& scratch, runtime::Request* request, InferOptions* options,
                                 CopyCount* copies) {
   request->model = request->id = {};

@@ -55,6 +55,10 @@ Result<int64_t> parse_model_version(std::string_view text);
 Status read_model_infer_request(std::string_view message, Scratch& scratch, runtime::Request* request, InferOptions* options,
                                 CopyCount* copies);
 
+// The same of what stands before the tensors, in the message of which `prefix` is the beginning: model, version, sequence, bounds. False where that is not all there, or is wrong; then
+// the whole message tells.
+bool read_model_infer_head(std::string_view prefix, runtime::Request* request, InferOptions* options);
+
 // Where the bytes of the first raw input of at least `at_least` bytes start in the message of which `prefix` is the beginning; 0: unknown.
 // Lets the receiver place the message so that no copy is needed.
 size_t find_raw_input(std::string_view prefix, size_t at_least);

@@ -69,8 +69,29 @@ void Service::fail_message(Call* call, Status status) {
   stream.end_with(call, status);  // the call is gone after this
 }
 
+bool Service::turn_away(Call* call, std::string_view prefix) {
+  // What a token may do with a model is looked at first, in full.
+  if (!front_.runtime_front().crowded() || (call->token && !call->token->models.empty())) return false;
+  runtime::Request& request = call->request;
+  const uint64_t deadline = request.bounds.deadline_ns;
+  request.arrival_ns = front_.loop().now();
+  Status s;
+  if (read_model_infer_head(prefix, &request, &call->options)) s = runtime().refuse(front_.runtime_front(), request);
+  if (s.ok()) {
+    // The whole message tells; nothing may point into its beginning, which lies in the socket's buffer.
+    request.model = {};
+    request.sequence = {};
+    request.bounds = {.deadline_ns = deadline};
+    call->options.clear();
+    return false;
+  }
+  front_.metrics().count_shed(Shed::kTurnedAway);
+  fail(call, std::move(s));
+  return true;
+}
+
 void Service::cancel(Call* call) {
-  if (!call->in_runtime) return;
+  if (!call->in_runtime || call->answered_late) return;
   front_.metrics().cancelled.add();
   runtime().cancel(front_.runtime_front(), call->request);  // the call may be gone after this
 }
@@ -82,6 +103,7 @@ void Service::infer(Call* call) {
   }
   request.owner = call;
   request.done = &Service::done;
+  request.late = call->part_of ? nullptr : &Service::late;  // a stream has its own deadline
   call->in_runtime = true;
   runtime().infer(front_.runtime_front(), request);
 }
@@ -90,6 +112,10 @@ void Service::done(runtime::Request* request) {
   auto* call = static_cast<Call*>(request->owner);
   Service& service = *call->service;
   call->in_runtime = false;
+  if (call->answered_late) {
+    if (!call->transport) service.front_.recycle(call);
+    return;
+  }
   if (!call->transport) {
     service.front_.metrics().requests[static_cast<size_t>(call->protocol)][static_cast<size_t>(Code::kCancelled)].add();
     service.front_.recycle(call);
@@ -116,6 +142,15 @@ void Service::done(runtime::Request* request) {
   }
   request->encode_ns = now_ns() - begun;
   service.answer(call);
+}
+
+// A lane still runs it, and reads its inputs: the call stays where it is until done().
+void Service::late(runtime::Request* request) {
+  auto* call = static_cast<Call*>(request->owner);
+  if (!call->transport) return;
+  call->answered_late = true;
+  call->compress_reply = false;  // that may take another thread, and a line of text gains nothing
+  call->service->fail(call, std::move(request->status));
 }
 
 Status Service::shape_outputs(Call* call) {

@@ -24,6 +24,8 @@ class Service {
   void handle(Call* call);
   // Answers with an error. `http_status` 0: what belongs to the code.
   void fail(Call* call, Status status, int http_status = 0);
+  // A gRPC inference call whose message begins with `prefix`: true where it has been answered, because too much waits before it. The rest need not be read.
+  bool turn_away(Call* call, std::string_view prefix);
   // The client of a call that is in the runtime has gone; the call comes back by itself.
   void cancel(Call* call);
 
@@ -45,6 +47,7 @@ class Service {
 
  private:
   static void done(runtime::Request* request);
+  static void late(runtime::Request* request);
   static void dispatch(Service& service, Call* call);
   static void send(Service& service, Call* call);
   // What the request asked of single outputs beside their values.

@@ -123,6 +123,9 @@ struct Request {
   uint32_t flow = 0;     // the connection: requests of one tenant's flows take turns
   uint64_t arrival_ns = 0;
   void (*done)(Request*) = nullptr;  // on the front thread
+  // Called once, before `done`, where the deadline passes while a lane runs the request; `status` says so then. What runs cannot be stopped, but nobody need wait for it: until `done` the
+  // request, and what its views point to, stay the runtime's. nullptr: nobody wants to know.
+  void (*late)(Request*) = nullptr;
   void* owner = nullptr;             // the front's own (its stream)
 
   // --- the answer ---
@@ -162,6 +165,8 @@ class Front {
   virtual void post(std::function<void()> fn) = 0;
   // `fn` is called on the front thread, from drain(), after what is served has changed, or Runtime::ready(). Once, before the loops start.
   virtual void on_change(std::function<void()> fn) = 0;
+  // Whether requests are being turned away lately, so that it pays to ask Runtime::refuse() before a request is read to its end. On the front's own thread.
+  virtual bool crowded() const { return false; }
 };
 
 struct ModelDoc {
@@ -228,6 +233,9 @@ class Runtime {
 
   // On the front's own thread.
   virtual void infer(Front& front, Request& request) = 0;
+  // Whether infer() would turn the request away at once, whatever its tensors hold: for the time that what waits before it takes, or for want of a place. Model, version, bounds,
+  // sequence, tenant, flow and arrival are filled in. An error is its answer, and is counted. On the front's own thread.
+  virtual Status refuse(Front& /*front*/, const Request& /*request*/) { return {}; }
   // On the front's own thread: nobody waits for this request any more (client gone, stream reset). Where it has not begun, its place in the
   // queue is free and `done` has been called, with kCancelled, when this returns; where it runs, `done` comes when the run ends.
   virtual void cancel(Front& front, Request& request) = 0;

@@ -1,4 +1,4 @@
-// The deadlines of a front's waiting runs, the earliest first. One thread.
+// The deadlines of a front's runs, the earliest first. One thread.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,10 @@ namespace verge::runtime {
 class Deadlines {
  public:
   Deadlines() { heap_.reserve(64); }
-  uint64_t next_ns() const { return heap_.empty() ? UINT64_MAX : heap_[0]->due_ns; }
+  uint64_t next_ns() const { return heap_.empty() ? UINT64_MAX : heap_[0]->timer_ns; }
   Run* first() const { return heap_.empty() ? nullptr : heap_[0]; }
-  void add(Run* run) {
+  void add(Run* run, uint64_t at_ns) {
+    run->timer_ns = at_ns;
     heap_.push_back(run);
     up(static_cast<uint32_t>(heap_.size()) - 1);
   }
@@ -37,15 +38,15 @@ class Deadlines {
   }
   void up(uint32_t at) {
     Run* run = heap_[at];
-    for (; at > 0 && heap_[(at - 1) / 2]->due_ns > run->due_ns; at = (at - 1) / 2) set(at, heap_[(at - 1) / 2]);
+    for (; at > 0 && heap_[(at - 1) / 2]->timer_ns > run->timer_ns; at = (at - 1) / 2) set(at, heap_[(at - 1) / 2]);
     set(at, run);
   }
   void down(uint32_t at) {
     Run* run = heap_[at];
     const uint32_t n = static_cast<uint32_t>(heap_.size());
     for (uint32_t child = 2 * at + 1; child < n; child = 2 * at + 1) {
-      if (child + 1 < n && heap_[child + 1]->due_ns < heap_[child]->due_ns) ++child;
-      if (heap_[child]->due_ns >= run->due_ns) break;
+      if (child + 1 < n && heap_[child + 1]->timer_ns < heap_[child]->timer_ns) ++child;
+      if (heap_[child]->timer_ns >= run->timer_ns) break;
       set(at, heap_[child]);
       at = child;
     }

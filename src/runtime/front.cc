@@ -23,10 +23,9 @@ Status expired_status(const Request& r, uint64_t now) {
   return {Code::kDeadlineExceeded, "the deadline passed before it ran, " + std::to_string(waited / 1000) + " us after it arrived"};
 }
 
-Status hopeless_status(uint64_t left_ns, uint64_t needed_ns, uint64_t ahead_ns = 0) {
-  std::string why = "it cannot be done by its deadline: " + std::to_string(left_ns / 1000) + " us are left, ";
-  if (ahead_ns != 0) why += "what waits before it takes " + std::to_string(ahead_ns / 1000) + " us and ";
-  return {Code::kDeadlineExceeded, why + "a run takes " + std::to_string(needed_ns / 1000) + " us"};
+Status hopeless_status(uint64_t left_ns, uint64_t needed_ns) {
+  return {Code::kDeadlineExceeded,
+          "it cannot be done by its deadline: " + std::to_string(left_ns / 1000) + " us are left, a run takes " + std::to_string(needed_ns / 1000) + " us"};
 }
 
 bool expired(const Request& r, uint64_t now) { return r.bounds.deadline_ns != 0 && now >= r.bounds.deadline_ns; }
@@ -141,6 +140,7 @@ Run* FrontImpl::begin(Request& request, const VersionEntry& version, ModelStats&
   run->status = Status();
   run->padded = 0;
   run->run_rows = 0;
+  run->overran = false;
   run->counts_run = run->pinned = run->joins = run->waits_for_load = run->probes = false;
   run->ahead_ns = run->cost_ns = 0;
   run->lane_wish = UINT32_MAX;
@@ -241,12 +241,16 @@ void FrontImpl::dispatch(Run* run) {
         run->reason = Reason::kDeadlineBound;
         return fail_run(run, bound_status(*run), Reason::kDeadlineBound);
       }
-      return fail_run(run, hopeless_status(run->due_ns - run->queued_ns, cautious, run->ahead_ns), Reason::kHopeless);
+      crowded_ = refused_in_turn_ = true;
+      return fail_run(run, too_late_status(run->ahead_ns), Reason::kHopeless);
     }
   }
   if (!take_tenant_place(run)) return;
   if (lanes == 0) {
-    if (places_.waiting.load(std::memory_order_relaxed) >= limit) return full("the queue", limit);
+    if (places_.waiting.load(std::memory_order_relaxed) >= limit) {
+      crowded_ = refused_in_turn_ = true;
+      return full("the queue", limit);
+    }
     places_.comes(run->cost_ns);
     places_.held.fetch_add(1, std::memory_order_relaxed);
     begin_waiting(run);
@@ -306,7 +310,7 @@ bool FrontImpl::take_tenant_place(Run* run) {
 
 void FrontImpl::begin_waiting(Run* run) {
   ++runs_out_;
-  if (run->due_ns != 0) deadlines_.add(run);
+  if (run->due_ns != 0) deadlines_.add(run, run->due_ns);
 }
 
 void FrontImpl::end_waiting(Run* run) {
@@ -351,8 +355,26 @@ void FrontImpl::expire(uint64_t now) {
       fail_run(run, expired_status(*run->request, now), Reason::kExpired);
     } else if (run->give_up()) {
       give_up(run, expired_status(*run->request, now), Reason::kExpired);
+    } else if (run->request != nullptr && run->request->late != nullptr && !run->overran) {
+      // A lane has it. What was kept for the way back may still suffice.
+      const uint64_t deadline = run->request->bounds.deadline_ns;
+      if (now < deadline) {
+        deadlines_.add(run, deadline);
+      } else {
+        overrun(run, now);
+      }
     }
   }
+}
+
+// The client is told now; the run goes on and comes back as any other.
+void FrontImpl::overrun(Run* run, uint64_t now) {
+  Request& request = *run->request;
+  run->overran = true;
+  run->stats->fronts[index_].failures[static_cast<size_t>(Code::kDeadlineExceeded)][static_cast<size_t>(Reason::kOverrun)].add(1);
+  const uint64_t arrival = request.arrival_ns != 0 && request.arrival_ns < now ? request.arrival_ns : now;
+  request.status = Status(Code::kDeadlineExceeded, "the deadline passed while it ran, " + std::to_string((now - arrival) / 1000) + " us after it arrived");
+  request.late(&request);
 }
 
 void FrontImpl::finished(Run* run) {
@@ -366,6 +388,7 @@ void FrontImpl::finished(Run* run) {
 void FrontImpl::drain() {
   if (in_turn_) return;
   in_turn_ = true;
+  crowded_ = std::exchange(refused_in_turn_, false);
   if (has_posts_.exchange(false, std::memory_order_acquire)) {
     std::vector<std::function<void()>> posts;
     {
@@ -432,11 +455,18 @@ void FrontImpl::complete(Run* run) {
 void FrontImpl::answer(Run* run) {
   Request& r = *run->request;
   if (!run->status.ok()) {
+    if (run->overran) {  // it has been counted and told
+      leave_tenant_place(run);
+      end_turn(run);
+      recycle(run);
+      return end(r);
+    }
     if (run->reason == Reason::kDeadlineBound || run->reason == Reason::kAccuracyBound) run->status = bound_status(*run);
     if (run->reason == Reason::kExpired) run->status = expired_status(r, run->started_ns);
     if (run->reason == Reason::kHopeless) {
-      run->status = hopeless_status(run->due_ns - std::min(run->due_ns, run->started_ns),
-                                    run->resident->groups[run->lane()].cautious_ns.load(std::memory_order_relaxed), run->ahead_ns);
+      run->status = run->ahead_ns != 0 ? too_late_status(run->ahead_ns)
+                                       : hopeless_status(run->due_ns - std::min(run->due_ns, run->started_ns),
+                                                         run->resident->groups[run->lane()].cautious_ns.load(std::memory_order_relaxed));
     }
     return fail_run(run, std::move(run->status), run->reason);
   }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "runtime/bounds.h"
@@ -60,6 +61,8 @@ class FrontImpl final : public Front {
   void drain() override;
   uint64_t next_timer_ns() const override { return std::min(deadlines_.next_ns(), look_again_ns_); }
   void infer(Request& request);
+  Status refuse(const Request& request);  // in front_refuse.cc
+  bool crowded() const { return crowded_; }
   void cancel(Request& request);
   void set_table(std::shared_ptr<const Table> table);
   void on_change(std::function<void()> fn) { on_change_ = std::move(fn); }
@@ -104,6 +107,8 @@ class FrontImpl final : public Front {
   void take_back(Run* run);
   void give_up(Run* run, Status status, Reason reason);
   void expire(uint64_t now);
+  void overrun(Run* run, uint64_t now);
+  Status too_late_status(uint64_t ahead_ns);
   void begin_waiting(Run* run);
   void end_waiting(Run* run);
   void fail(Request& request, ModelStats& stats, Status status, Reason reason);
@@ -132,12 +137,16 @@ class FrontImpl final : public Front {
   std::function<void()> drained_;
   std::function<void()> on_change_;
 
+  std::string too_late_text_;  // of what is refused, for the number in it
+  uint64_t too_late_number_ = 0;
+
   Fifo<Run> waiting_;  // for their variant to be loaded
   uint32_t waiting_count_ = 0;
-  Deadlines deadlines_;  // of runs that wait for a load or a lane
+  Deadlines deadlines_;  // of runs that wait for a load or a lane, or that a lane runs
   uint64_t runs_out_ = 0;  // runs that lanes or queues still have, their requests answered or not
   policy::Probes hopeless_;
   bool in_turn_ = false;
+  bool crowded_ = false, refused_in_turn_ = false;  // requests are, or were in this turn, turned away for what is ahead of them
   uint64_t turn_ns_ = 0;  // how long the last turn ran what waited; 0: nothing was left then
 
   std::vector<std::shared_ptr<const TenantBounds>> bounds_;  // by tenant

@@ -30,7 +30,7 @@ void FrontImpl::hold_back(Run* run, const VariantEntry& entry, const VersionEntr
   run->waits_for_load = true;
   waiting_.push(run);
   ++waiting_count_;
-  if (run->due_ns != 0) deadlines_.add(run);
+  if (run->due_ns != 0) deadlines_.add(run, run->due_ns);
   shared_.request_load(version.served, run->variant);
 }
 

@@ -71,6 +71,7 @@ const char* reason_name(Reason r) {
     case Reason::kAccuracyBound: return "accuracy";
     case Reason::kEnergyBound: return "energy";
     case Reason::kBounds: return "bounds";
+    case Reason::kOverrun: return "overrun";
   }
   return "invalid";
 }
@@ -84,7 +85,7 @@ size_t BatchStats::index_of(int64_t rows) {
 uint64_t BatchStats::size_at(size_t index) { return index < 16 ? index + 1 : uint64_t{1} << (index - 11); }
 
 void VariantStats::Part::add(const Run& run, const Request& r) {
-  answered.add(1);
+  if (!run.overran) answered.add(1);
   samples.add(static_cast<uint64_t>(run.batch));
   if (run.padded != 0) padded.add(run.padded);
   if (r.bounds.deadline_ns != 0 && run.assembled_ns > r.bounds.deadline_ns) late.add(1);

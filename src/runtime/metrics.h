@@ -43,8 +43,9 @@ enum class Reason : uint8_t {
   kAccuracyBound,
   kEnergyBound,
   kBounds,
+  kOverrun,
 };
-inline constexpr size_t kReasons = 22;
+inline constexpr size_t kReasons = 23;
 const char* reason_name(Reason r);  // "queue_full", …
 
 inline constexpr size_t kCodes = 17;

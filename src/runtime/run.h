@@ -85,6 +85,8 @@ struct Run : EngineBuffers {
   uint64_t shape_key = 0;     // of the input shapes without the batch
   static constexpr uint32_t kNoTimer = UINT32_MAX;
   uint32_t timer = kNoTimer;  // its place among the front's deadlines
+  uint64_t timer_ns = 0;      // when the front looks at it again
+  bool overran = false;       // its deadline passed while it ran, and its client was told
   bool probes = false;        // runs though it seems hopeless
   uint64_t cost_ns = 0;       // that it is expected to hold the lane
   uint32_t lane_wish = UINT32_MAX;  // the lane that the choice reckoned with

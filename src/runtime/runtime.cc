@@ -42,6 +42,8 @@ class RuntimeImpl final : public ServerRuntime {
 
   void infer(Front& front, Request& request) override { static_cast<Handle&>(front).impl.infer(request); }
 
+  Status refuse(Front& front, const Request& request) override { return static_cast<Handle&>(front).impl.refuse(request); }
+
   Status set_bounds(uint32_t tenant, BoundsDefaults defaults) override {
     if (tenant >= shared_.options.tenants.size()) return invalid_argument("there is no tenant " + std::to_string(tenant));
     auto checked = check_bounds(std::move(defaults));
@@ -161,6 +163,7 @@ class RuntimeImpl final : public ServerRuntime {
     uint64_t next_timer_ns() const override { return impl.next_timer_ns(); }
     void post(std::function<void()> fn) override { impl.post(std::move(fn)); }
     void on_change(std::function<void()> fn) override { impl.on_change(std::move(fn)); }
+    bool crowded() const override { return impl.crowded(); }
     RuntimeImpl& owner;
     FrontImpl impl;
   };

@@ -83,6 +83,7 @@ struct SimLane {
   std::vector<Answer> answers;
   std::optional<policy::Turn> turn;
   uint64_t turn_began = 0;
+  uint64_t turn_ns = 0;  // of the last turn, if more was left then
 };
 
 }  // namespace verge::simulate

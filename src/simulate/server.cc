@@ -237,7 +237,7 @@ class VirtualServer {
     const auto lane = static_cast<uint32_t>(policy::choose_lane(loads_, 0));
     settle(j, lane, table.first + variant, table.model->most_rows);
     j->accuracy = variants_[j->variant]->accuracy;
-    j->due_ns = policy::due_ns(now_, j->deadline_at);
+    j->due_ns = policy::due_ns(now_, j->deadline_at, lanes_[lane]->turn_ns);
     j->joins = j->most > 1;
     const uint64_t one = j->in->curve.predict(1);
     if (o_.clairvoyant) {
@@ -550,6 +550,7 @@ class VirtualServer {
     }
     if (!lane.answers.empty()) return begin_writing(lane);
     lane.turn.reset();
+    lane.turn_ns = 0;
     if (!lane.inbox.empty()) return begin_reading(lane);
     lane.does = Does::kNothing;
     lane.event_at = next.wait_until ? next.wait_until : kNever;
@@ -557,6 +558,7 @@ class VirtualServer {
 
   void begin_writing(SimLane& lane) {
     lane.turn.reset();
+    lane.turn_ns = lane.queue.empty() ? 0 : now_ - lane.turn_began;
     lane.does = Does::kWrites;
     lane.event_at = machine_.done(now_, (o_.lane_ns - read_ns_) * lane.answers.size());
   }

@@ -167,12 +167,20 @@ void EchoRuntime::set_ready(bool ready) {
   for (EchoFront* front : fronts_) front->post([front] { front->changed(); });
 }
 
+bool EchoFront::crowded() const { return owner_.crowded_; }
+
+Status EchoRuntime::refuse(runtime::Front&, const Request& r) {
+  if (!crowded_ || r.model != "full" || r.bounds.priority == 1) return {};
+  return {Code::kDeadlineExceeded, "too much waits before it"};
+}
+
 bool EchoRuntime::known(std::string_view name) const {
-  return name == "echo" || name == "threaded" || name == "slow" || name == "broken" || name == "bounds" || name == "chosen" || name == "damaged";
+  return name == "echo" || name == "threaded" || name == "slow" || name == "stuck" || name == "full" || name == "broken" || name == "bounds" || name == "chosen" || name == "damaged";
 }
 
 void EchoRuntime::infer(runtime::Front& front, Request& r) {
   r.front = &front;
+  ++inferred_;
   if (!known(r.model)) {
     r.status = not_found("unknown model '" + std::string(r.model) + "'");
     r.done(&r);
@@ -185,16 +193,20 @@ void EchoRuntime::infer(runtime::Front& front, Request& r) {
   } else if (r.model == "damaged") {
     r.status = unavailable("model 'damaged' cannot be served: its manifest is damaged");
     r.done(&r);
-  } else if (r.model == "echo" || r.model == "bounds" || r.model == "chosen") {
+  } else if (r.model == "echo" || r.model == "full" || r.model == "bounds" || r.model == "chosen") {
     answer(r);
     r.done(&r);
   } else {
     {
       std::lock_guard lock(mutex_);
-      (r.model == "slow" ? slow_ : queue_).push_back(&r);
+      (r.model == "slow" || r.model == "stuck" ? slow_ : queue_).push_back(&r);
     }
     changed_.notify_all();
     counted_.notify_all();
+    if (r.model == "stuck" && r.late) {
+      r.status = {Code::kDeadlineExceeded, "the deadline passed while it ran"};
+      r.late(&r);
+    }
   }
 }
 
@@ -202,7 +214,7 @@ void EchoRuntime::cancel(runtime::Front&, Request& r) {
   {
     std::lock_guard lock(mutex_);
     const auto at = std::find(slow_.begin(), slow_.end(), &r);
-    if (at == slow_.end()) return;  // it is on its way back
+    if (at == slow_.end() || r.model == "stuck") return;  // it is on its way back
     slow_.erase(at);
     ++cancelled_;
   }

@@ -2,6 +2,8 @@
 //   echo      answers before infer() returns
 //   threaded  answers from another thread
 //   slow      is held until it is cancelled, its deadline passes, or release_slow() is called
+//   stuck     says that its deadline has passed while it runs, and is held until release_slow()
+//   full      is refused by its head once set_crowded(true) was called; else it echoes
 //   broken    fails with kInternal
 //   damaged   cannot be served
 //   bounds    answers what arrived of the parameters, as JSON in one BYTES output
@@ -29,6 +31,7 @@ class EchoFront final : public runtime::Front {
   uint64_t next_timer_ns() const override { return UINT64_MAX; }
   void post(std::function<void()> fn) override;
   void on_change(std::function<void()> fn) override { changed_ = std::move(fn); }
+  bool crowded() const override;
   void changed() {
     if (changed_) changed_();
   }
@@ -51,6 +54,7 @@ class EchoRuntime final : public runtime::Runtime {
   std::unique_ptr<runtime::Front> make_front(std::function<void()> wake) override;
   void infer(runtime::Front& front, runtime::Request& request) override;
   void cancel(runtime::Front& front, runtime::Request& request) override;
+  Status refuse(runtime::Front& front, const runtime::Request& request) override;
   Status set_bounds(uint32_t tenant, runtime::BoundsDefaults bounds) override;
   Result<runtime::BoundsDefaults> bounds(uint32_t tenant) const override;
   bool live() const override { return true; }
@@ -62,6 +66,8 @@ class EchoRuntime final : public runtime::Runtime {
   void begin_drain(std::function<void()> drained) override { drained(); }
 
   void set_ready(bool ready);
+  void set_crowded(bool crowded) { crowded_ = crowded; }
+  int inferred() const { return inferred_; }
   void release_slow();
   int waiting_slow();
   // Until exactly so many are held, or so many were cancelled in all; false if that takes a minute.
@@ -76,7 +82,8 @@ class EchoRuntime final : public runtime::Runtime {
   void work();
   bool known(std::string_view name) const;
 
-  std::atomic<bool> ready_{true};
+  std::atomic<bool> ready_{true}, crowded_{false};
+  std::atomic<int> inferred_{0};
   std::atomic<int> cancelled_{0};
   static std::atomic<int> released_;
   std::mutex mutex_;

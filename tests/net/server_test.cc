@@ -287,6 +287,69 @@ TEST_F(ServerTest, Grpc) {
   EXPECT_LE(metric("verge_net_copied_bytes_total"), 2 * 16 * 4u);
 }
 
+// A lane goes on with it, and reads its inputs; the client has its answer, and its connection serves others.
+TEST_F(ServerTest, WhatOverrunsItsDeadlineIsAnsweredThen) {
+  start();
+  {
+    H2Client client(server_->port());
+    for (int i = 0; i < 3; ++i) {
+      const int32_t late = client.grpc("ModelInfer", infer_message("stuck", 1));
+      ASSERT_TRUE(client.wait(late));
+      EXPECT_EQ(client.answer(late).headers["grpc-status"], "4");
+      EXPECT_THAT(client.answer(late).headers["grpc-message"], HasSubstr("while it ran"));
+    }
+    const int32_t other = client.grpc("ModelInfer", infer_message("echo", 1));
+    ASSERT_TRUE(client.wait(other));
+    EXPECT_EQ(client.answer(other).headers["grpc-status"], "0");
+  }
+  const std::string stuck = post("/v2/models/stuck/infer", request_), fine = closing_post(kInfer, request_);
+  const std::string both = ask(stuck + fine);
+  EXPECT_THAT(both, StartsWith("HTTP/1.1 504 "));
+  EXPECT_THAT(both, HasSubstr("HTTP/1.1 200 OK"));
+  EXPECT_EQ(runtime_.waiting_slow(), 4);
+  EXPECT_EQ(runtime_.cancelled(), 0);
+  EXPECT_EQ(metric("verge_net_cancelled_total"), 0u);
+  EXPECT_EQ(metric("verge_net_requests_total{protocol=\"grpc\",code=\"DEADLINE_EXCEEDED\"}"), 3u);
+  runtime_.release_slow();
+  EXPECT_TRUE(eventually([&] { return runtime_.waiting_slow() == 0; }));
+  EXPECT_EQ(metric("verge_net_requests_total{protocol=\"grpc\",code=\"CANCELLED\"}"), 0u);
+  server_.reset();  // every call has come back, or this would wait
+}
+
+// Under overload a request is refused by what stands before its tensors; nobody waits for the rest of it.
+TEST_F(ServerTest, TurnsRequestsAwayByTheirHeads) {
+  start();
+  H2Client client(server_->port());
+  const std::vector<std::pair<std::string, std::string>> grpc = {{"content-type", "application/grpc"}};
+  const std::string path = "/inference.GRPCInferenceService/ModelInfer";
+  const auto send = [&](const std::string& message) { return client.start(path, grpc, grpc_frame(message)); };
+  const auto status = [&](int32_t id) {
+    EXPECT_TRUE(client.wait(id));
+    return client.answer(id).headers["grpc-status"];
+  };
+  EXPECT_EQ(status(send(infer_message("full", 1))), "0");
+  runtime_.set_crowded(true);
+  const int before = runtime_.inferred();
+  for (int i = 0; i < 4; ++i) {  // the text enters the header table
+    const int32_t id = send(infer_message("full", 1));
+    EXPECT_EQ(status(id), "4");
+    EXPECT_EQ(client.answer(id).headers["grpc-message"], "too much waits before it");
+    EXPECT_EQ(client.answer(id).body, "");
+  }
+  EXPECT_EQ(runtime_.inferred(), before);
+  EXPECT_EQ(metric("verge_net_shed_total{reason=\"turned_away\"}"), 4u);
+  EXPECT_EQ(status(send(infer_message("echo", 1))), "0");
+  // Only its beginning has come, of a message that is announced to be larger.
+  std::string begun = grpc_frame(infer_message("full", 1));
+  begun[3] = 0x10;
+  EXPECT_EQ(status(client.start(path, grpc, begun, false)), "4");
+  // What cannot be told from the beginning is read to its end.
+  EXPECT_EQ(status(client.start(path, grpc, std::string("\0\0\0\0\2\xff\xff", 7))), "3");
+  EXPECT_EQ(status(client.start(path, grpc, grpc_frame(""))), "5");
+  runtime_.set_crowded(false);
+  EXPECT_EQ(status(send(infer_message("full", 1))), "0");
+}
+
 TEST_F(ServerTest, GrpcErrorsAreTrailersOnly) {
   ServerOptions options;
   options.max_message_bytes = 1 << 20;

@@ -310,6 +310,44 @@ TEST(ByteBuffer, OutgrowsItsOwnMemoryIntoThePool) {
   }
 }
 
+TEST(ModelInferHead, TellsModelAndBoundsWithoutTheTensors) {
+  ByteBuffer value, parameter, tensor, out;
+  wire::add_varint(value, 2 << 3);  // int64_param
+  wire::add_varint(value, 1);
+  wire::add_bytes(parameter, 1, "priority");
+  wire::add_bytes(parameter, 2, value.view());
+  wire::add_bytes(tensor, 1, "INPUT0");
+  wire::add_bytes(out, 1, "some model");
+  wire::add_bytes(out, 2, "3");
+  wire::add_bytes(out, 4, parameter.view());
+  const std::string before(out.view());
+  wire::add_bytes(out, 5, tensor.view());
+  const std::string head(out.view());
+  wire::add_bytes(out, 7, std::string(20'000, 'x'));
+  const std::string whole(out.view());
+  for (size_t have = 0; have <= whole.size(); have += have < head.size() + 8 ? 1 : 997) {
+    runtime::Request request;
+    request.bounds.deadline_ns = 77;
+    InferOptions options;
+    EXPECT_EQ(read_model_infer_head(std::string_view(whole).substr(0, have), &request, &options), have >= head.size()) << have;
+    if (have < head.size()) continue;
+    EXPECT_EQ(request.model, "some model");
+    EXPECT_EQ(request.version, 3);
+    EXPECT_EQ(request.bounds.priority, 1u);
+    EXPECT_EQ(request.bounds.deadline_ns, 77u);
+  }
+  runtime::Request request;
+  InferOptions options;
+  wire::add_bytes(parameter, 1, "timeout");  // whose value is no number of that kind any more
+  wire::add_bytes(parameter, 2, std::string("\x1a\x01x", 3));
+  ByteBuffer wrong;
+  wire::add_bytes(wrong, 1, "m");
+  wire::add_bytes(wrong, 4, parameter.view());
+  wire::add_bytes(wrong, 5, tensor.view());
+  EXPECT_FALSE(read_model_infer_head(wrong.view(), &request, &options));
+  EXPECT_FALSE(read_model_infer_head(std::string(200, '\xff'), &request, &options));
+}
+
 TEST(Body, PlacesWhatMatters) {
   BlockPool pool;
   ReceiveBudget budget(1 << 20);

@@ -310,6 +310,108 @@ TEST_P(Queue, WhatOthersMakeTooLateIsRefusedOnArrival) {
   ASSERT_TRUE(finish(waiting));
 }
 
+// By its head alone, before there are tensors to look at.
+TEST_P(Queue, AHeadIsEnoughToTurnARequestAway) {
+  Request head;
+  head.model = "m";
+  head.bounds.variant = "slow";
+  head.bounds.deadline_ns = after_ms(130);
+  head.flow = 1;
+  EXPECT_FALSE(front.front().crowded());
+  EXPECT_TRUE(server.runtime->refuse(front.front(), head).ok());
+  std::vector<std::unique_ptr<Call>> waiting;
+  for (int i = 0; i < 10; ++i) {
+    waiting.push_back(call(static_cast<float>(i), 1, 4 + i));
+    waiting.back()->request.flow = 1;
+    send(*waiting.back());
+  }
+  const Status refused = server.runtime->refuse(front.front(), head);
+  if (GetParam() != 0) {
+    EXPECT_TRUE(refused.ok());  // a lane of its own decides by itself
+    ASSERT_TRUE(finish(waiting));
+    return;
+  }
+  EXPECT_EQ(refused.code(), Code::kDeadlineExceeded);
+  EXPECT_NE(refused.message().find("what waits before it takes about"), std::string::npos) << refused.message();
+  EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
+  EXPECT_EQ(server.runtime->refuse(front.front(), head).message(), refused.message());
+  auto late = call(1);
+  late->request.flow = 1;
+  late->request.bounds.deadline_ns = head.bounds.deadline_ns;
+  send(*late);
+  EXPECT_TRUE(late->done);
+  EXPECT_EQ(late->request.status.code(), Code::kDeadlineExceeded);
+  EXPECT_TRUE(front.front().crowded());
+  // Who has time, a better place, or nothing that is known of it is left to infer().
+  Request other = head;
+  other.bounds.priority = 1;
+  EXPECT_TRUE(server.runtime->refuse(front.front(), other).ok());
+  other = head;
+  other.bounds.deadline_ns = after_ms(60'000);
+  EXPECT_TRUE(server.runtime->refuse(front.front(), other).ok());
+  for (const char* name : {"nothing", ""}) {
+    other = head;
+    other.model = name;
+    EXPECT_TRUE(server.runtime->refuse(front.front(), other).ok());
+  }
+  other = head;
+  other.bounds.variant = "nothing";
+  EXPECT_TRUE(server.runtime->refuse(front.front(), other).ok());
+  other = head;
+  other.version = 7;
+  EXPECT_TRUE(server.runtime->refuse(front.front(), other).ok());
+  ASSERT_TRUE(finish(waiting));
+}
+
+// What runs cannot be stopped, but nobody waits for it.
+TEST_P(Queue, ADeadlineThatPassesWhileItRunsIsToldThen) {
+  if (GetParam() != 1) return;  // a front that is its own lane is busy itself
+  server.slow_us(200'000);
+  auto source = server.source("n", {Server::vector_spec("x", 4)});
+  source->resident = {"slow"};
+  server.serve(source);
+  front.front().drain();
+  struct Told {
+    int times = 0;
+    bool before_done = false;
+    Code code = Code::kOk;
+  } told;
+  // Too short for the run: now and then one is run all the same.
+  const auto short_of_time = [](Call& c) {
+    c.to("n").input("x", {1, 4}, {1, 2, 3, 4});
+    c.request.bounds.variant = "slow";
+    c.request.bounds.deadline_ns = after_ms(100);
+  };
+  for (int i = 0; i < 63; ++i) {
+    Call refused;
+    short_of_time(refused);
+    send(refused);
+    ASSERT_TRUE(refused.done);
+    ASSERT_EQ(refused.request.status.code(), Code::kDeadlineExceeded);
+  }
+  Call c;
+  short_of_time(c);
+  static Told* telling;
+  telling = &told;
+  c.request.late = [](Request* r) {
+    ++telling->times;
+    telling->before_done = !static_cast<Call*>(r->owner)->done;
+    telling->code = r->status.code();
+  };
+  send(c);
+  ASSERT_TRUE(front.run_until([&] { return told.times != 0 || c.done; }));
+  // On a machine that was too busy to begin it in time it never ran.
+  if (told.times != 0) {
+    EXPECT_TRUE(told.before_done);
+    EXPECT_EQ(told.code, Code::kDeadlineExceeded);
+    EXPECT_EQ(metric("verge_failures_total{model=\"n\",code=\"DEADLINE_EXCEEDED\",reason=\"overrun\"}"), "1");
+  }
+  ASSERT_TRUE(front.run_until([&] { return c.done; }));
+  EXPECT_EQ(c.times, 1);
+  EXPECT_LE(told.times, 1);
+  if (told.times != 0) EXPECT_NE(metric("verge_requests_total{model=\"n\",version=\"1\",variant=\"slow\"}"), "1");
+}
+
 // A prediction that is too long must not refuse for ever what could be done.
 TEST_P(Queue, APredictionThatIsTooLongIsPutRight) {
   auto source = server.source("n", {Server::vector_spec("x", 4)});

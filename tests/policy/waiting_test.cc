@@ -1,0 +1,134 @@
+// How long those who come will wait, and who is turned away for it.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "policy/dispatch.h"
+#include "policy/lane_queue.h"
+#include "policy/wait_ratio.h"
+
+namespace verge::policy {
+namespace {
+
+constexpr uint64_t kMs = 1'000'000;
+
+TEST(WaitRatio, IsWhatWaitsTurnOutToBeAllButAlways) {
+  WaitRatio r;
+  const double unknown = r.cautious();
+  EXPECT_GE(unknown, 1);
+  EXPECT_LE(unknown, 1.5);
+  for (int i = 0; i < 500; ++i) r.learn(1000, 50 * kMs);  // too short to say anything
+  EXPECT_EQ(r.cautious(), unknown);
+  for (int i = 0; i < 2000; ++i) r.learn(20 * kMs, (i % 10 == 0 ? 30 : 20) * kMs);
+  EXPECT_GE(r.cautious(), 1.3);
+  EXPECT_LE(r.cautious(), 2);
+  for (int i = 0; i < 5000; ++i) r.learn(20 * kMs, 10 * kMs);
+  EXPECT_EQ(r.cautious(), 1);  // it never says that less is ahead than there is
+  for (int i = 0; i < 5000; ++i) r.learn(20 * kMs, 2000 * kMs);
+  EXPECT_EQ(r.cautious(), WaitRatio::kMost);
+}
+
+TEST(DueNs, KeepsTimeForTheWayBackAndForAWaitThatNobodySaw) {
+  EXPECT_EQ(due_ns(100 * kMs, 200 * kMs), 195 * kMs);
+  EXPECT_EQ(due_ns(100 * kMs, 120 * kMs), 118 * kMs);
+  EXPECT_EQ(due_ns(100 * kMs, 200 * kMs, 4 * kMs), 191 * kMs);
+  EXPECT_EQ(due_ns(100 * kMs, 200 * kMs, 90 * kMs), 185 * kMs);  // what is fresh is not taken for old
+  EXPECT_EQ(due_ns(100 * kMs, 90 * kMs, 4 * kMs), 90 * kMs);
+}
+
+struct Waiting {
+  uint32_t priority = 4, tenant = 0, flow = 0;
+  uint64_t due_ns = 0, place = 0, ahead_ns = 0, cost_ns = 10 * kMs, shape_key = 0;
+  int64_t batch = 1;
+  bool joins = false, probes = false, waits = true, hopeless = false;
+  WaitingGroup<Waiting>* in = nullptr;
+  WaitingGroup<Waiting>& group() const { return *in; }
+  int64_t most_rows() const { return 1; }
+  uint64_t needs_ns() const { return 0; }
+  bool goes_alone() const { return true; }
+  bool is_waiting() const { return waits; }
+  bool claim() { return std::exchange(waits, false); }
+  void end_hopeless(uint64_t) { hopeless = true; }
+};
+struct Ended {
+  std::vector<Waiting*> runs;
+  void push(Waiting* w) { runs.push_back(w); }
+};
+
+class Lane : public testing::Test {
+ protected:
+  Lane() {
+    for (int i = 0; i < 8; ++i) group.curve.learn(1, 10 * kMs);
+  }
+  Waiting& comes(uint32_t flow, uint64_t due = 0) {
+    made.push_back(std::make_unique<Waiting>());
+    Waiting& w = *made.back();
+    w.flow = flow;
+    w.due_ns = due;
+    w.in = &group;
+    places.comes(w.cost_ns);
+    places.held.fetch_add(1);
+    return w;
+  }
+  LanePlaces places;
+  WaitingGroup<Waiting> group;
+  LaneQueue<Waiting> queue{places, {1}};
+  std::vector<std::unique_ptr<Waiting>> made;
+};
+
+TEST_F(Lane, TurnsAwayByPlaceAndTime) {
+  for (int i = 0; i < 10; ++i) queue.push(&comes(1), 0);
+  const auto ahead = [&](uint32_t priority, uint32_t flow, uint64_t due) {
+    return queue.too_much_ahead({.priority = priority, .tenant = 0, .flow = flow, .due_ns = due, .needed_ns = 10 * kMs}, 0);
+  };
+  EXPECT_EQ(ahead(4, 1, 500 * kMs), 0u);
+  EXPECT_GE(ahead(4, 1, 60 * kMs), 100 * kMs);
+  EXPECT_GE(ahead(4, 1, 40 * kMs), 100 * kMs);  // what was found once holds for who has less time
+  EXPECT_EQ(ahead(4, 1, 500 * kMs), 0u);        // and for nobody who has more,
+  EXPECT_EQ(ahead(4, 2, 60 * kMs), 0u);         // or a better place,
+  EXPECT_EQ(ahead(1, 1, 60 * kMs), 0u);
+  EXPECT_GE(ahead(4, 1, 60 * kMs), 100 * kMs);
+  std::vector<Waiting*> batch;
+  Ended ended;
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(queue.take(static_cast<uint64_t>(i) * 10 * kMs, batch, ended).any);
+  EXPECT_EQ(ahead(4, 1, 60 * kMs), 0u);  // nor once others have left
+}
+
+// The ratio is learned from the waits of those whose time was short.
+TEST_F(Lane, AdmitsLessWhereWaitsTurnOutLonger) {
+  uint64_t now = 0;
+  std::vector<Waiting*> batch;
+  Ended ended;
+  const auto admitted = [&] {
+    int n = 0;
+    while (n < 1000) {
+      Waiting& w = comes(1, now + 400 * kMs);
+      if (queue.comes_too_late(w, now)) {
+        places.goes(w.cost_ns);
+        places.held.fetch_sub(1);
+        break;
+      }
+      queue.push(&w, now);
+      ++n;
+    }
+    return n;
+  };
+  const int first = admitted();
+  EXPECT_GE(first, 30);
+  EXPECT_LE(first, 39);
+  int later = 0;
+  for (int round = 0; round < 40; ++round) {
+    while (!queue.empty()) {
+      // Every other run takes twice its time, in stretches that no mean shows.
+      now += round % 2 == 0 ? 10 * kMs : 20 * kMs;
+      queue.take(now, batch, ended);
+    }
+    later = admitted();
+  }
+  EXPECT_LT(later, first);
+  EXPECT_GE(later, 5);
+}
+
+}  // namespace
+}  // namespace verge::policy
