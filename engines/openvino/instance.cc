@@ -29,12 +29,12 @@ ov::Tensor& tensor_over(verge_instance::Port& port, int32_t dtype, void* data, c
 }  // namespace
 
 verge_instance::Request& verge_instance::request_for(const verge_tensor* in) {
-  if (requests.size() == 1 && requests[0].batch == 0) return requests[0];
+  if (requests[0].batch == 0 && !model->fixes_sizes) return requests[0];
   const int64_t batch = in[0].dims[0];
   for (Request& r : requests) {
     if (r.batch == batch) return r;
   }
-  if (requests[0].batch == 0) return requests[0];
+  if (requests[0].batch == 0) return add_size(batch) ? requests.back() : requests[0];
   std::string known;
   for (const Request& r : requests) known += (known.empty() ? "" : ", ") + std::to_string(r.batch);
   invalid("this network runs batches of " + known + " only, not " + std::to_string(batch));

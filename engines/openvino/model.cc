@@ -242,36 +242,16 @@ uint64_t tensor_bytes(const ov::Model& network) {
 }
 
 // A network of a free batch size looks at the shapes of every node again in every run, and prepares nodes anew when the size changes: tens of
-// microseconds, which counts where a run takes hundreds. Small networks are therefore compiled for the sizes that come most as well.
+// microseconds, which counts where a run takes hundreds. Small networks are therefore compiled for the sizes that come most as well, each when it
+// comes first, which in a server is while it warms up.
 constexpr int64_t kFixedSizes[] = {1, 2, 4};
 constexpr uint64_t kMostFixedBytes = uint64_t{16} << 20;  // of one size
 
-std::vector<Part> fixed_sizes(const verge_model& m) {
-  std::vector<Part> sizes;
-  const Part& free = m.parts[0];
+bool can_fix_sizes(const verge_model& m) {
   const auto only_batch_free = [](const verge_tensor_info& i) {
     return i.batch_axis == 0 && std::all_of(i.dims + 1, i.dims + i.rank, [](int64_t d) { return d >= 0; });
   };
-  if (!m.outputs_follow_batch || !std::all_of(m.inputs.begin(), m.inputs.end(), only_batch_free)) return sizes;
-  for (const int64_t size : kFixedSizes) {
-    Part part;
-    part.batch = size;
-    try {
-      part.network = free.network->clone();
-      std::map<size_t, ov::PartialShape> shapes;
-      for (size_t i = 0; i < m.inputs.size(); ++i) {
-        shapes[i] = part.network->input(i).get_partial_shape();
-        shapes[i][0] = size;
-      }
-      part.network->reshape(shapes);
-      if (tensor_bytes(*part.network) > kMostFixedBytes) break;
-      part.compiled = m.engine->core.compile_model(part.network, "CPU", m.config);
-    } catch (const std::exception&) {
-      break;  // the free one serves all sizes
-    }
-    sizes.push_back(std::move(part));
-  }
-  return sizes;
+  return m.outputs_follow_batch && std::all_of(m.inputs.begin(), m.inputs.end(), only_batch_free);
 }
 
 ov::element::Type precision_type(verge_engine& engine, const std::string& asked) {
@@ -365,7 +345,7 @@ std::unique_ptr<verge_model> verge_model::load(verge_engine* engine, const verge
   }
   model->outputs_follow_batch = model->parts[0].batch == 0 && model->parts[0].network && batch_proved(*model->parts[0].network);
   describe_all(*model);
-  model->sizes = fixed_sizes(*model);
+  model->fixes_sizes = can_fix_sizes(*model);
   model->precision = executed_precision(model->parts[0].compiled, model->asked_precision);
 
   verge_model_info& info = model->info;
@@ -396,21 +376,25 @@ std::unique_ptr<verge_instance> verge_instance::make(verge_model* model, const v
   verge_plugin::ScopedAffinity affinity(placement);
   ov::AnyMap config = model->config;
   config[ov::inference_num_threads.name()] = placement.threads;
-  for (const Part& part : model->parts) instance->add_request(part, config);
-  for (const Part& part : model->sizes) instance->add_request(part, config);
+  instance->placement = placement;
+  instance->requests.reserve(model->parts.size() + std::size(kFixedSizes));
+  for (const Part& part : model->parts) {
+    if (instance->took_compiled) {
+      instance->add_request(part.batch, part.compiled);
+    } else if (part.network) {
+      instance->add_request(part.batch, model->engine->core.compile_model(part.network, "CPU", config));
+    } else {
+      instance->add_request(part.batch, import_blob(*model->engine, part.path, config));
+    }
+  }
+  instance->config = std::move(config);
   return instance;
 }
 
-void verge_instance::add_request(const verge_openvino::Part& part, const ov::AnyMap& config) {
+void verge_instance::add_request(int64_t batch, ov::CompiledModel compiled) {
   Request r;
-  r.batch = part.batch;
-  if (took_compiled) {
-    r.compiled = part.compiled;
-  } else if (part.network) {
-    r.compiled = model->engine->core.compile_model(part.network, "CPU", config);
-  } else {
-    r.compiled = verge_openvino::import_blob(*model->engine, part.path, config);
-  }
+  r.batch = batch;
+  r.compiled = std::move(compiled);
   r.request = r.compiled.create_infer_request();
   r.inputs.resize(model->inputs.size());
   r.outputs.resize(model->outputs.size());
@@ -419,4 +403,33 @@ void verge_instance::add_request(const verge_openvino::Part& part, const ov::Any
     r.outputs[i].current_own = true;
   }
   requests.push_back(std::move(r));
+}
+
+// False where the request of the free size is to serve this one.
+bool verge_instance::add_size(int64_t batch) {
+  using namespace verge_openvino;
+  const auto* size = std::find(std::begin(kFixedSizes), std::end(kFixedSizes), batch);
+  if (size == std::end(kFixedSizes)) return false;
+  const uint32_t bit = 1u << (size - std::begin(kFixedSizes));
+  if (tried & bit) return false;
+  tried |= bit;
+  try {
+    std::shared_ptr<ov::Model> network;
+    {
+      std::lock_guard lock(model->cloning);
+      network = model->parts[0].network->clone();
+    }
+    std::map<size_t, ov::PartialShape> shapes;
+    for (size_t i = 0; i < network->inputs().size(); ++i) {
+      shapes[i] = network->input(i).get_partial_shape();
+      shapes[i][0] = batch;
+    }
+    network->reshape(shapes);
+    if (tensor_bytes(*network) > kMostFixedBytes) return false;
+    verge_plugin::ScopedAffinity affinity(placement);
+    add_request(batch, model->engine->core.compile_model(network, "CPU", config));
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
 }

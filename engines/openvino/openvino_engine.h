@@ -4,6 +4,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <openvino/openvino.hpp>
 #include <string>
 #include <vector>
@@ -55,7 +56,8 @@ struct verge_model {
   std::vector<verge_tensor_info> inputs, outputs;
   std::vector<int64_t> fixed_batches;
   bool outputs_follow_batch = false;  // proved by shape inference
-  std::vector<verge_openvino::Part> sizes;  // parts[0] with the batch fixed at a few sizes, where that pays
+  bool fixes_sizes = false;  // instances may compile parts[0] with the batch fixed
+  std::mutex cloning;        // of parts[0].network
   verge_openvino::Precision precision;
   verge_model_info info{};
 
@@ -88,7 +90,10 @@ struct verge_instance {
 
   verge_model* model = nullptr;
   bool took_compiled = false;
-  std::vector<Request> requests;  // as model->parts, then as model->sizes
+  std::vector<Request> requests;  // as model->parts, then of sizes compiled for themselves
+  uint32_t tried = 0;             // such sizes, a bit for each
+  verge_plugin::Placement placement;
+  ov::AnyMap config;
   ~verge_instance();
 
   static std::unique_ptr<verge_instance> make(verge_model* model, const verge_plugin::Placement& placement);
@@ -96,7 +101,8 @@ struct verge_instance {
   void preferred(bool is_output, uint32_t index, int64_t batch, verge_buffer_preference* out) const;
 
  private:
-  void add_request(const verge_openvino::Part& part, const ov::AnyMap& config);
+  void add_request(int64_t batch, ov::CompiledModel compiled);
+  bool add_size(int64_t batch);
   Request& request_for(const verge_tensor* in);
   void bind_input(Request& r, size_t i, const verge_tensor& t);
   void bind_output(Request& r, size_t i, const verge_tensor& t, int64_t batch);

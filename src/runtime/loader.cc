@@ -18,20 +18,6 @@ using policy::VariantState;
 constexpr uint64_t kMostRetryNs = 60'000'000'000;
 constexpr size_t kMostLeft = 16;
 
-// A sample of nothing: zeros, and empty strings.
-Tensor zero_sample(const TensorSpec& spec) {
-  Shape shape = spec.shape;
-  for (int i = 0; i < shape.rank(); ++i) {
-    if (shape[i] < 0) shape[i] = 1;
-  }
-  if (spec.dtype != DType::kBytes) return Tensor(spec.dtype, shape);
-  Tensor t;
-  t.dtype = DType::kBytes;
-  t.shape = shape;
-  t.data.resize(4 * static_cast<size_t>(std::max<int64_t>(shape.elements(), 0)));
-  return t;
-}
-
 uint64_t alignment_of(const engine::Instance& instance, bool output, uint32_t index, DType dtype) {
   const uint64_t natural = std::max<uint64_t>(dtype_size(dtype), 1);
   const auto preferred = instance.preferred_buffer(output, index, 1);
@@ -545,49 +531,6 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
   }
   resident->reserved_bytes = bytes;
   return resident;
-}
-
-Status Loader::warm(const ServedVersion& served, Resident& resident, const VariantSpec& spec) {
-  const ModelSource& source = *served.source;
-  std::map<std::string, Tensor> samples;
-  if (source.warm_up) {
-    VERGE_ASSIGN(samples, source.warm_up());
-  }
-  const bool real = !samples.empty();
-  Run run;
-  for (const TensorSpec& input : source.manifest.network.inputs) {
-    Tensor& t = samples[input.name];
-    if (t.dtype == DType::kInvalid) t = zero_sample(input);
-    run.network_inputs.push_back(t.view());
-  }
-  std::vector<uint64_t> took(resident.parts);
-  for (uint32_t lane = 0; lane < shared_.lane_count(); ++lane) {
-    // The first run pays for what the engine does once; the second one is what requests will see.
-    for (int k = 0; k < 2; ++k) {
-      const uint64_t begun = os::monotonic_ns();
-      LaneWork& work = resident.groups[lane].work;
-      Status s = served.stages.empty() ? run_network(source.manifest.network, resident, lane, run, work, Outputs::kOwn)
-                                       : run_all_stages(served, resident, lane, run, took);
-      run.release_engine_outputs();
-      if (!s.ok()) {
-        if (real) return s.prefixed("warming up");
-        log(LogLevel::kWarning, "warm_up_refused", {{"model", source.name}, {"variant", spec.id}, {"reason", s.message()}});
-        return {};
-      }
-      LaneGroup& group = resident.groups[lane];
-      if (k == 1) {
-        const uint64_t all = os::monotonic_ns() - begun;
-        group.curve.learn(1, all);
-        if (served.stages.empty()) took[0] = all;
-        // Where the profile says nothing.
-        for (uint32_t part = 0; part < resident.parts; ++part) {
-          if (resident.predictor(lane, part).predict(1).typical_ns == 0) resident.predictor(lane, part).seed(1, took[part], 0);
-        }
-      }
-      group.tell_predictions();
-    }
-  }
-  return {};
 }
 
 void Loader::log(LogLevel level, std::string_view event, Json fields) const {

@@ -70,6 +70,7 @@ class Loader {
   Result<std::unique_ptr<Resident>> load(Version& version, uint32_t variant);
   Status load_network(const ModelSource& source, const VariantSpec& spec, const Signature& network, const std::string& where, LoadedNetwork& out);
   int threads_on(uint32_t lane, const ModelSource& source, const VariantProfile* profile) const;
+  void warm_batches(const Signature& network, Resident& resident, uint32_t lane, const std::vector<TensorView>& sample);
   Status warm(const ServedVersion& served, Resident& resident, const VariantSpec& spec);
   Status reserve(const ModelSource& source, const VariantSpec& spec, const VariantProfile* profile, uint64_t& bytes, uint64_t& engine_bytes);
   void release(const std::shared_ptr<Version>& version, uint32_t variant, Resident* resident);
