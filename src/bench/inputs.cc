@@ -114,7 +114,7 @@ Result<Inputs> from_files(const ModelInfo& m, const InputOptions& o, int64_t bat
       if (m.inputs.size() != 1) return invalid_argument("the model has " + std::to_string(m.inputs.size()) + " inputs: say --input NAME=FILE for each");
       spec.path = path;
     } else {
-      if (std::none_of(m.inputs.begin(), m.inputs.end(), [&](const TensorSpec& t) { return t.name == name; })) {
+      if (std::none_of(m.inputs.begin(), m.inputs.end(), [&wanted = name](const TensorSpec& t) { return t.name == wanted; })) {
         std::string names;
         for (const TensorSpec& t : m.inputs) names += (names.empty() ? "" : ", ") + t.name;
         return invalid_argument("the model has no input '" + name + "'; it has " + names);

@@ -106,7 +106,7 @@ std::string compare_text(const Record& a, const Record& b) {
     if (x.energy_mj >= 0 && y.energy_mj >= 0) line("energy, mJ", significant(x.energy_mj, 3), significant(y.energy_mj, 3), change(x.energy_mj, y.energy_mj));
     for (const auto& [list, other] : {std::pair{&x.exits, &y.exits}, std::pair{&x.variants, &y.variants}}) {
       for (const auto& [name, n] : *list) {
-        const auto at = std::find_if(other->begin(), other->end(), [&](const auto& o) { return o.first == name; });
+        const auto at = std::find_if(other->begin(), other->end(), [&wanted = name](const auto& o) { return o.first == wanted; });
         const double l = x.answered ? static_cast<double>(n) / static_cast<double>(x.answered) : 0;
         const double m = at != other->end() && y.answered ? static_cast<double>(at->second) / static_cast<double>(y.answered) : 0;
         line(report::clean(name).c_str(), percent(l), percent(m), signed_points(m - l));

@@ -250,10 +250,11 @@ void Sender::run() {
   uint64_t give_up_at = 0;
   while (true) {
     uint64_t now = os::monotonic_ns();
-    if (run_.stop.load(std::memory_order_relaxed) || now >= run_.end_ns) sending_ = false;
-    if (sending_) {
-      make_due(now);
-    } else if (!give_up_at) {
+    const bool stopped = run_.stop.load(std::memory_order_relaxed);
+    // At the end too: what was due before it, and this thread, late itself, comes to only now.
+    if (sending_ && !stopped) make_due(now);
+    if (stopped || now >= run_.end_ns) sending_ = false;
+    if (!sending_ && !give_up_at) {
       sending_ended_ = std::min(now, run_.end_ns);
       give_up_at = now + static_cast<uint64_t>(options_.drain_seconds * 1e9);
       if (run_.stop.load()) waiting_count_ = 0;

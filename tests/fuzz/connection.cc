@@ -1,6 +1,6 @@
 // A whole connection over the echo runtime, in this thread: bytes in, in pieces, until the client goes. Nothing may be left behind.
 // As `connection`, the input is what the client sends. As `http2`, it comes behind a preface. As `grpc`, the session's frames are well-formed and the
-// input is a gRPC body on a path of choice, so that what lies behind the transport is reached.
+// input is a gRPC body on a path of choice, so that what lies behind the transport is reached; as `assist`, on that of the ASSIST-IoT service.
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -57,7 +57,11 @@ void put_field(std::string& out, std::string_view name, std::string_view value) 
 // a byte of its length (255: the rest).
 std::string client_bytes(std::string_view input) {
   fuzz::Choices choices(input);
+#ifdef FUZZ_ASSIST
+  const std::string_view path = kPaths[std::size(kPaths) - 1];
+#else
   const std::string_view path = kPaths[choices.byte() % std::size(kPaths)];
+#endif
   const uint8_t how = choices.byte();
   std::string out = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
   put_frame(out, 4, 0, 0, "");
@@ -69,6 +73,7 @@ std::string client_bytes(std::string_view input) {
   if (how & 1) put_field(head, "grpc-encoding", how & 2 ? "gzip" : "identity");
   if (how & 32) put_field(head, "grpc-timeout", choices.take(6));
   if (how & 64) put_field(head, "traceparent", choices.take(55));
+  if (how & 128) put_field(head, "verge-model", choices.take(8));
   put_frame(out, 1, 4, 1, head);
   while (!choices.rest().empty()) {
     const size_t n = choices.byte();

@@ -108,9 +108,81 @@ def grpc_bodies():
     packed = gzip.compress(next(m for _, m in model_infer_messages()), mtime=0)
     yield "gzip", bytes([5, 3, len(packed)]) + packed
     yield "timeout", bytes([5, 32]) + b"10000u" + bytes([30]) + b"x" * 30
-    tensor_proto = varint_field(1, 1) + bytes_field(2, bytes_field(2, varint_field(1, 4))) + bytes_field(4, FLOATS)
-    assist = bytes_field(1, b"echo") + bytes_field(2, bytes_field(1, b"INPUT0") + bytes_field(2, tensor_proto))
-    yield "assist", bytes([20, 0]) + (bytes([len(assist)]) + assist) * 2
+    for name, body in assist_bodies():
+        yield "assist" + name, bytes([20]) + body
+
+
+def tensor_protos():
+    """By the type that they are read as: numbers in tensor_content, as repeated values, packed and not, and texts."""
+    shape = lambda *dims: bytes_field(2, b"".join(bytes_field(2, varint_field(1, d)) for d in dims))
+    for as_type in range(14):
+        yield f"content{as_type}", bytes([as_type]) + varint_field(1, 1) + shape(4) + bytes_field(4, FLOATS)
+        yield f"int16{as_type}", bytes([as_type]) + varint_field(1, 5) + shape(1, 3) + bytes_field(7, b"\1\2" + b"\xff" * 9 + b"\1")
+        yield f"one{as_type}", bytes([as_type]) + varint_field(1, 3) + shape(2, 2) + varint_field(7, 9)
+    yield "texts", b"\1" + varint_field(1, 7) + shape(2) + bytes_field(8, b"ab") + bytes_field(8, b"")
+    for kind, number, value in ((2, 6, struct.pack("<d", 0.5)), (9, 10, b"\5"), (10, 11, b"\1"), (14, 13, b"\x80\x7f"), (19, 13, b"\x80\x78"), (22, 16, b"\7"), (23, 17, b"\7")):
+        yield f"kind{kind}", b"\0" + varint_field(1, kind) + shape(1) + bytes_field(number, value)
+
+
+def assist_bodies():
+    for name, proto in tensor_protos():
+        message = varint_field(1, 7) + bytes_field(2, bytes_field(1, b"array" if "int16" in name else b"INPUT0") + bytes_field(2, proto[1:]))
+        yield name, bytes([0]) + (bytes([len(message)]) + message) * 2
+        yield "named_" + name, bytes([128]) + b"threaded" + bytes([len(message)]) + message
+
+
+def trace_contexts():
+    parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    yield "both", parent + b"\nrojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
+    yield "later", b"cc" + parent[2:] + b"-more\n a=1 ,\tb@c/d*e=2~,,"
+    yield "none", b"ff" + parent[2:] + b"\n=1"
+
+
+def compressed():
+    for i, text in enumerate((b"", b"one ", bytes(range(256)) * 4, b"\0" * 100_000)):
+        for how in (0, 2):
+            some = bytes([how | 1]) + (b"\x40" if how else b"")
+            yield f"gzip{i}_{how}", some + gzip.compress(text, mtime=0)
+            yield f"members{i}_{how}", some + gzip.compress(text, mtime=0) * 3
+            yield f"zlib{i}_{how}", bytes([how]) + (b"\x40" if how else b"") + zlib.compress(text)
+        yield f"back{i}", b"\5" + text[:2000]
+
+
+def conditions():
+    for i, text in enumerate((b"exit1: elapsed > 20 or confidence >= 0.9; exit2: energy > 5 and accuracy >= 0.8; *: elapsed > 40", b"*: computation<0.5 and exit == 2 or entropy <= 1e-1")):
+        yield f"table{i}", b"\0" + text
+        yield f"later{i}", b"\2" + text
+    yield "bounds", b"\1" + json.dumps({"deadline_ms": 20, "min_accuracy": 0.9, "max_energy_mj": 5.5, "objective": "energy", "rule": "conditions", "confidence": 0.5, "max_accuracy_loss": 0.005,
+                                         "conditions": "exit1: elapsed > 1"}).encode()
+    yield "exit", b"\1" + b'{"exit": "exit1", "rule": "fixed", "objective": "latency"}'
+
+
+def traces():
+    yield "plain", b"\0" + b"0.5\n1.5\r\n1.0\n\n7e1\n"
+    yield "named", bytes([3 + 6]) + b"id,at\n1,10\n\"2\",\"30\"\n3,20\n"
+    yield "dates", bytes([2]) + b"\xef\xbb\xbfTIMESTAMP,n\n2023-11-16 18:15:46.6805900,1\n2023-11-16T18:15:47,2\n"
+
+
+def answers():
+    tensor = bytes_field(1, b"y") + bytes_field(2, b"FP32") + bytes_field(3, b"\4\1")
+    chosen = b"".join(bytes_field(4, bytes_field(1, k) + bytes_field(2, bytes_field(3, v))) for k, v in ((b"verge.variant", b"fast"), (b"verge.exit", b"exit2")))
+    message = bytes_field(1, b"m") + chosen + bytes_field(5, tensor) + bytes_field(6, FLOATS)
+    typed = bytes_field(1, b"m") + bytes_field(5, tensor + bytes_field(5, bytes_field(6, FLOATS)))
+    for i, m in enumerate((message, typed)):
+        yield f"grpc{i}", bytes([64, 0]) + b"\0" + struct.pack(">I", len(m)) + m
+    text = json.dumps({"model_name": "m", "parameters": {"verge.variant": "fast", "verge.predicted_ms": 1.5, "verge.energy_source": "measured"},
+                       "outputs": [{"name": "y", "datatype": "FP32", "shape": [4, 1], "data": [0.1, 0.9, 1, 0]}]}).encode()
+    yield "json", bytes([64 + 2, 0]) + text
+    head = json.dumps({"outputs": [{"name": "y", "datatype": "FP32", "shape": [4, 1], "parameters": {"binary_data_size": 16}}]}).encode()
+    yield "binary", bytes([64 + 16 + 1, len(head)]) + head + FLOATS
+    yield "error", bytes([4 + 8 + 2, 3]) + b'{"error": "it is \\u00e4 wrong"}'
+    yield "refused", bytes([8 + 32, 9]) + b"not%20now"
+
+
+def saved_models():
+    for path in sorted((ROOT / "engines" / "tensorflow" / "check").glob("*/saved_model.pb")):
+        if path.stat().st_size < 100_000:
+            yield path.parent.name, path.read_bytes()
 
 
 def images():
@@ -194,6 +266,8 @@ def main():
         "connection": [(n, b"\0" + d) for n, d in http1] + [(n, b"\0PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + d) for n, d in http2],
         "http2": [(n, b"\0" + d) for n, d in http2], "grpc": [(n, b"\0" + d) for n, d in grpc_bodies()],
         "manifest": manifests(), "config": configs(), "npy": npy_files(), "image": images(), "zip": zips(), "csv": tables(), "tflite": tflites(),
+        "assist": [(n, b"\0" + d) for n, d in assist_bodies()], "trace_context": trace_contexts(), "gzip": compressed(), "tensor_proto": tensor_protos(),
+        "conditions": conditions(), "arrivals": traces(), "answers": answers(), "saved_model": saved_models(),
     }
     for name, entries in seeds.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

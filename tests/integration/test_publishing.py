@@ -190,7 +190,7 @@ def test_metadata_does_not_wait_for_a_load(zoo, tmp_path):
         zoo.publish(2, lambda package: shutil.rmtree(package / "profiles"))
         pending = subprocess.Popen([VERGE, "reload", "--address", server.address], stdout=subprocess.PIPE, text=True)
         client = http_client.InferenceServerClient(server.address)
-        slowest, asked = 0, 0
+        slowest, asked, started = 0, 0, time.monotonic()
         while pending.poll() is None:
             begun = time.monotonic()
             assert client.is_server_ready() and client.is_server_live() and client.is_model_ready("m")
@@ -198,9 +198,11 @@ def test_metadata_does_not_wait_for_a_load(zoo, tmp_path):
             client.get_model_repository_index()
             slowest = max(slowest, time.monotonic() - begun)
             asked += 1
+        took = time.monotonic() - started
         load.until(2)
         assert "m version 2: answers" in pending.stdout.read()
-        assert asked > 20 and slowest < 1, (asked, slowest)
+        # One that waits for the load waits for most of it.
+        assert asked > 20 and slowest < max(1, took / 4), (asked, slowest, took)
     assert not load.errors, load.errors[:3]
 
 

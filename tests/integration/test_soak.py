@@ -4,7 +4,6 @@ not asked for, flat memory, no stall of a front but for want of a core. SOAK_MIN
 import http.client
 import json
 import os
-import pathlib
 import queue
 import ssl
 import subprocess
@@ -19,6 +18,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from conftest import ROOT, Server
+from tests.machine import waited_for_a_core
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 sys.path.insert(0, str(ROOT / "tools"))
@@ -30,15 +30,6 @@ LOAD = ROOT / "build" / "benchmarks" / "load"
 VARIANT = "openvino-ir-f32"
 IMAGE = np.zeros((1, 32, 32, 3), np.uint8)
 SEGMENT_SECONDS = 10  # of the load client, which keeps every latency
-
-
-def waited_for_a_core(pid):
-    """Seconds that the fronts were ready to run while others had the cores, as the kernel counts them."""
-    total = 0
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().startswith("front-"):
-            total += int((task / "schedstat").read_text().split()[1])
-    return total / 1e9
 
 
 class Soak:
@@ -197,7 +188,7 @@ def test_soak(resnet8, tmp_path):
         soak.finish()
         assert not soak.errors, "\n".join(soak.errors) + "\n" + log.read_text()[-2000:]
         after = harness.metrics(server.address)
-        waited = waited_for_a_core(server.pid)
+        waited = waited_for_a_core(server.pid, "front-")
         assert server.stop() == 0
     settled = resident[len(resident) // 3:]
     tenth = max(1, len(settled) // 10)

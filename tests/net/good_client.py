@@ -1,8 +1,9 @@
 """A good client in a process of its own: small inferences on one kept HTTP/1.1 connection, a few milliseconds apart.
 
-good_client.py HOST:PORT. Each line on standard input ends a period; its figures come back as one JSON line.
+good_client.py HOST:PORT SERVER_PID. What it and the server's fronts waited for a core is taken off each time. Each line on standard input ends a period; its figures come back as one JSON line.
 """
 import json
+import os
 import socket
 import sys
 import threading
@@ -32,6 +33,18 @@ def ask(s):
     return head.startswith(b"HTTP/1.1 200")
 
 
+class Waited:
+    """Seconds that this thread and the server's fronts were ready to run while others had the cores, as the kernel counts them."""
+
+    def __init__(self, server):
+        fronts = [t for t in os.listdir(f"/proc/{server}/task") if open(f"/proc/{server}/task/{t}/comm").read().startswith("front-")]
+        paths = [f"/proc/{server}/task/{t}/schedstat" for t in fronts] + [f"/proc/self/task/{threading.get_native_id()}/schedstat"]
+        self.files = [os.open(path, os.O_RDONLY) for path in paths]
+
+    def seconds(self):
+        return sum(int(os.pread(f, 100, 0).split()[1]) for f in self.files) / 1e9
+
+
 def main():
     host, port = sys.argv[1].rsplit(":", 1)
     s = socket.create_connection((host, int(port)), timeout=10)
@@ -48,14 +61,15 @@ def main():
 
     reader = threading.Thread(target=answer_lines, daemon=True)
     reader.start()
+    waited = Waited(sys.argv[2])
     print("ready", flush=True)
     while reader.is_alive():  # until standard input ends
-        begun = time.monotonic()
+        begun, waited_before = time.monotonic(), waited.seconds()
         try:
             good = ask(s)
         except OSError:
             good = False
-        took = time.monotonic() - begun
+        took = max(0, time.monotonic() - begun - (waited.seconds() - waited_before))
         with lock:
             taken.append(took)
             failed += not good

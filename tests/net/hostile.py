@@ -29,7 +29,7 @@ GET_METRICS = b"".join(literal(*f) for f in ((":method", "GET"), (":scheme", "ht
 def connect(server, preface=True, window=None):
     """To a server, or to an address "HOST:PORT"."""
     host, port = getattr(server, "address", server).rsplit(":", 1)
-    s = socket.create_connection((host, int(port)), timeout=10)
+    s = socket.create_connection((host, int(port)), timeout=60)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if preface:
         settings = b"" if window is None else struct.pack(">HI", 4, window)

