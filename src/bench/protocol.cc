@@ -395,7 +395,8 @@ int count_right(Protocol p, const Exchange& e, std::string_view output, const in
     const int64_t row = at / each, column = at % each;
     ++at;
     if (each == 1) {
-      right += (whole ? static_cast<int64_t>(v) : static_cast<int64_t>(v >= 0.5)) == labels[row];
+      // A server may say whole numbers of any size.
+      right += whole ? v == static_cast<double>(labels[row]) : static_cast<int64_t>(v >= 0.5) == labels[row];
       return;
     }
     if (column == 0 || v > largest || std::isnan(largest)) {

@@ -94,6 +94,15 @@ TEST(Protocol, ReadsRestAnswers) {
   EXPECT_EQ(error_text(Protocol::kRest, e), "HTTP 503 unavailable: full");
 }
 
+// Found by the fuzzer: numbers that no whole number can be.
+TEST(Protocol, WholeNumbersMayBeNone) {
+  Exchange e;
+  e.http_status = 200;
+  e.answer.append(std::string_view(R"({"outputs":[{"name":"y","datatype":"INT64","shape":[2],"data":[2.16814e+241,7]}]})"));
+  const int64_t labels[] = {INT64_MIN, 7};
+  EXPECT_EQ(count_right(Protocol::kRestJson, e, "y", labels, 2), 1);
+}
+
 TEST(Protocol, TheTimeoutIsPutInPlace) {
   ModelInfo m;
   m.inputs.push_back({"x", DType::kFp32, Shape{-1, 2}, 0, {}});
