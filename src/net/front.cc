@@ -102,6 +102,12 @@ uint64_t Front::next_timer_ns() const {
   return stream_deadlines.empty() ? next : std::min(next, stream_deadlines.begin()->first);
 }
 
+void Front::settle_dirty() {
+  settling_.swap(dirty_);
+  for (Connection* c : settling_) c->settle();
+  settling_.clear();
+}
+
 void Front::end_of_turn() {
   if (has_posted_.load(std::memory_order_acquire)) {
     std::vector<std::function<void()>> posted;
@@ -118,10 +124,12 @@ void Front::end_of_turn() {
     stream->expired();
   }
   run_handshakes();
+  if (answers_held_) settle_dirty();
   runtime_front_->drain();
-  settling_.swap(dirty_);
-  for (Connection* c : settling_) c->settle();
-  settling_.clear();
+  // Where requests are being turned away, the next turn begins at once and brings more of them on most connections: the answers of this turn go with those refusals, by one
+  // system call a connection, and at the latest before the next run begins.
+  answers_held_ = runtime_front_->crowded() && !stopping_;
+  if (!answers_held_) settle_dirty();
   if (!graveyard_.empty()) {
     // One that was marked while the others settled is in dirty_ and goes next turn.
     std::erase_if(graveyard_, [](Connection* c) {

@@ -117,6 +117,7 @@ class Front {
  private:
   Front(Shared& shared, int index);
   void end_of_turn();
+  void settle_dirty();
   uint64_t next_timer_ns() const;
   void finish_if_stopped();
   void run_handshakes();
@@ -148,6 +149,7 @@ class Front {
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
   std::atomic<bool> has_posted_{false};
+  bool answers_held_ = false;
   bool stopping_ = false;
   std::function<void()> stopped_;
   struct DrainTimer final : Timer {

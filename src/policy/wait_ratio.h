@@ -14,7 +14,7 @@ class WaitRatio {
  public:
   // Shorter waits are as much a matter of a single run as of what was ahead.
   static constexpr uint64_t kLeastNs = 2'000'000;
-  static constexpr double kMost = 3;
+  static constexpr double kMost = 2;  // a queue much shorter than need be is read and answered in smaller groups, which costs more for each
 
   // It was to wait for `expected_ns`, and waited for `waited_ns`.
   void learn(uint64_t expected_ns, uint64_t waited_ns) {
