@@ -75,6 +75,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   CopyCount copies;
   const Status status = read_model_infer_request(input, scratch, &ours, &options, &copies);
   static_cast<void>(find_raw_input(input, 1));
+  // A beginning says the same, of what it holds, as the whole: fields may come again later, so only that it holds together is asked.
+  runtime::Request head;
+  InferOptions head_options;
+  for (const size_t have : {input.size(), input.size() / 2}) {
+    if (read_model_infer_head(std::string_view(input).substr(0, have), &head, &head_options)) require(!head.model.empty(), "a head without a model");
+  }
   if (!status.ok()) {
     // By both ends of the message: others quote the request's own texts.
     const std::string& why = status.message();
