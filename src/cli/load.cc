@@ -96,6 +96,8 @@ Command add_simulate(CLI::App& root) {
   c->add_option("--request-us", o->request_us, "what a request takes outside the lanes: client, network, front")->check(CLI::NonNegativeNumber);
   c->add_option("--lane-us", o->lane_us, "what each request occupies its lane with beside the engine")->check(CLI::NonNegativeNumber);
   c->add_option("--calibrate", o->calibrate, "take both from this result of `verge bench -n 1`; a second one of a loop that loads the server fully makes the rate fit");
+  auto* measured = c->add_option("--measured", o->measured, "service times as a server counted them: its saved GET /metrics, in place of the profiles'");
+  c->add_option("--measured-since", o->measured_since, "only what came after these earlier ones of the same server")->needs(measured);
   c->add_option("--stretch", o->stretch, "multiply all service times, for a device that is slower by that")->check(CLI::Range(1e-3, 1e3));
   c->add_option("--disturb", o->disturb, "AT,SECONDS[,FACTOR]: from second AT on, for so long, the machine is slower by FACTOR; without one it stands still; repeat it");
   c->add_option("--watts", o->watts, "of a busy lane, for energy")->check(CLI::NonNegativeNumber);

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "policy/quantile.h"
+#include "policy/service_counts.h"
 
 namespace verge::policy {
 
@@ -23,9 +24,13 @@ class Predictor {
     const Quantiles learned = curve_.at(i), believed = believe(told, now);
     if (believed.cautious_ns < learned.cautious_ns || believed.typical_ns < learned.typical_ns) curve_.restart(i, believed);
     curve_.learn(rows, ns);
+    // A run of another size counts at the next larger one, in proportion, as the curve has it.
+    const double size = static_cast<double>(int64_t{1} << i);
+    counts_[static_cast<size_t>(i)].add(static_cast<double>(rows) == size || rows < 1 ? ns : static_cast<uint64_t>(static_cast<double>(ns) * size / static_cast<double>(rows)));
     told.learned_at_ns.store(now, std::memory_order_relaxed);
     tell(rows);
   }
+  const ServiceCounts& counts(int index) const { return counts_[static_cast<size_t>(index)]; }  // of runs of 1 << index samples
   Quantiles predict(int64_t rows) const {
     return QuantileCurve::predict_from(rows, [this](int i) {
       const Told& told = told_[static_cast<size_t>(i)];
@@ -57,6 +62,7 @@ class Predictor {
   }
   QuantileCurve curve_;
   std::array<Told, QuantileCurve::kSizes> told_;
+  std::array<ServiceCounts, QuantileCurve::kSizes> counts_;
 };
 
 }  // namespace verge::policy

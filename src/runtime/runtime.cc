@@ -109,7 +109,7 @@ class RuntimeImpl final : public ServerRuntime {
     for (const auto& lane : shared_.lanes) g.lane_waiting.push_back(lane->waiting());
     g.ready = ready();
     g.process_resident = os::resident_bytes();
-    return shared_.metrics.text(g);
+    return shared_.metrics.text(g) + measured_text(*loader_->table(), shared_.lane_count());
   }
 
   void begin_drain(std::function<void()> drained) override {

@@ -145,6 +145,7 @@ void add_families(Table& table, const std::function<ModelStats*(const std::strin
 ModelDoc describe(const ModelEntry& model, const VersionEntry& version);
 ModelDoc describe(const FamilyEntry& family);
 ModelStatistics statistics_of(const VersionEntry& version);
+std::string measured_text(const Table& table, uint32_t lanes);  // of all that is resident, for /metrics
 ModelStatistics statistics_of(const FamilyEntry& family);
 // "'a', 'b'": the variants of the manifest that a request may name.
 std::string variant_names(const Manifest& manifest);

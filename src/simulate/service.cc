@@ -22,6 +22,14 @@ ServiceTime::ServiceTime(const LatencyCell& c, double stretch) {
     sum += static_cast<double>(count) * std::exp2((buckets_.back().log_low + buckets_.back().log_high) / 2);
   }
   mean_ns_ = sum / all;
+  // Within a bucket all values are taken for equally likely; the mean is known better.
+  if (c.mean_us > 0) scale(std::clamp(c.mean_us * 1e3 * stretch / mean_ns_, 0.9, 1.1));
+}
+
+void ServiceTime::scale(double factor) {
+  constant_ns_ *= factor;
+  mean_ns_ *= factor;
+  for (Bucket& b : buckets_) b.log_low += std::log2(factor), b.log_high += std::log2(factor);
 }
 
 uint64_t ServiceTime::at(double u) const {
@@ -60,6 +68,26 @@ ServiceCurve::ServiceCurve(const std::vector<LatencyCell>& cells, double stretch
     if (c.cores != cores || c.batch < 1) continue;
     ServiceTime t(c, stretch);
     if (t.known()) cells_.push_back({c.batch, std::move(t), static_cast<uint64_t>(std::max(c.p50_us > 0 ? c.p50_us : c.mean_us, 0.0) * 1e3 * stretch), static_cast<uint64_t>(std::max(c.p99_us, 0.0) * 1e3 * stretch)});
+  }
+  std::sort(cells_.begin(), cells_.end(), [](const Cell& a, const Cell& b) { return a.rows < b.rows; });
+}
+
+void ServiceCurve::measured(const std::vector<LatencyCell>& now) {
+  const std::vector<Cell> old = std::move(cells_);
+  cells_ = ServiceCurve(now, 1).cells_;
+  const std::vector<Cell> fresh = cells_;
+  for (Cell c : old) {
+    const auto off = [&](const Cell& x) { return std::abs(std::log2(static_cast<double>(x.rows) / static_cast<double>(c.rows))); };
+    const auto nearest = std::min_element(fresh.begin(), fresh.end(), [&](const Cell& a, const Cell& b) { return off(a) < off(b); });
+    if (nearest == fresh.end() || nearest->rows == c.rows) continue;
+    const auto same = std::find_if(old.begin(), old.end(), [&](const Cell& x) { return x.rows == nearest->rows; });
+    if (same != old.end() && same->p50_ns && nearest->p50_ns) {
+      const double factor = static_cast<double>(nearest->p50_ns) / static_cast<double>(same->p50_ns);
+      c.time.scale(factor);
+      c.p50_ns = static_cast<uint64_t>(static_cast<double>(c.p50_ns) * factor);
+      c.p99_ns = static_cast<uint64_t>(static_cast<double>(c.p99_ns) * factor);
+    }
+    cells_.push_back(std::move(c));
   }
   std::sort(cells_.begin(), cells_.end(), [](const Cell& a, const Cell& b) { return a.rows < b.rows; });
 }

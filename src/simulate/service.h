@@ -19,6 +19,7 @@ class ServiceTime {
   // The time of which a share `u` (0 … 1) of runs is shorter.
   uint64_t at(double u) const;
   double mean_ns() const { return mean_ns_; }
+  void scale(double factor);
   // The same median, but spread as these measured values are: (largest value of a bucket, count), ascending.
   void reshape(const std::vector<std::pair<double, uint64_t>>& measured);
 
@@ -45,6 +46,8 @@ class ServiceCurve {
     uint64_t p50_ns, p99_ns;  // p99 0: not measured
   };
   const std::vector<Cell>& cells() const { return cells_; }
+  // Of these sizes what was measured now; of the others what the profile has, as much slower or faster as the nearest of these.
+  void measured(const std::vector<LatencyCell>& now);
   void reshape(const std::vector<std::pair<double, uint64_t>>& measured) {
     for (Cell& c : cells_) c.time.reshape(measured);
   }

@@ -6,6 +6,7 @@
 
 #include "bench/load_options.h"
 #include "report/text.h"
+#include "simulate/measured.h"
 #include "simulate/server.h"
 
 namespace verge::simulate {
@@ -33,7 +34,7 @@ SimVariant* answered_variant(const bench::Part& p, std::vector<SimModel>& models
 // Overheads out of live runs. Of one with one request in flight: what its median exceeds the profile's by. The part that the server's own clock saw
 // occupies the lane (without it a third), the rest is the way and the client. Its spread takes the place of the profile's: a machine is busier at times. Of a saturated closed loop, where there is one: how much of it must
 // occupy the lane for a simulated loop to answer at the live rate.
-Status calibrate(const std::vector<std::string>& paths, std::vector<SimModel>& models, ServerOptions& o) {
+Status calibrate(const std::vector<std::string>& paths, std::vector<SimModel>& models, ServerOptions& o, bool measured) {
   double excess = -1;
   std::vector<std::pair<bench::Record, int>> saturated;
   for (const std::string& path : paths) {
@@ -55,7 +56,9 @@ Status calibrate(const std::vector<std::string>& paths, std::vector<SimModel>& m
     const double in_server = p.measured_ms >= 0 ? std::clamp(excess - std::max(0.0, p.from_intended.mean * 1e3 - p.measured_ms * 1e6), 0.0, excess) : excess / 3;
     o.lane_ns = static_cast<uint64_t>(in_server);
     o.request_ns = static_cast<uint64_t>(excess - in_server);
-    for (ServiceCurve& c : v->stages) c.reshape(p.from_intended.buckets);
+    // Where the server itself counted its runs, their spread is known.
+    if (!measured)
+      for (ServiceCurve& c : v->stages) c.reshape(p.from_intended.buckets);
   }
   for (const auto& [live, in_flight] : saturated) {
     bench::Plan plan;
@@ -101,15 +104,17 @@ int simulate_main(const SimulateOptions& options) {
   o.clairvoyant = options.clairvoyant;
   o.watts = options.watts;
   o.seed = plan->seed;
+  if (!options.measured.empty())
+    if (const Status s = apply_measured(options.measured, options.measured_since, *models); !s.ok()) return fail(s);
   if (!options.calibrate.empty())
-    if (const Status s = calibrate(options.calibrate, *models, o); !s.ok()) return fail(s);
+    if (const Status s = calibrate(options.calibrate, *models, o, !options.measured.empty()); !s.ok()) return fail(s);
   const auto begun = std::chrono::steady_clock::now();
   auto result = run_simulation(*plan, *models, o, bench::slots_of(plan->seconds));
   if (!result.ok()) return fail(result.status());
   const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
   bench::Record r = bench::make_record(*plan, result->tallies, result->seconds);
   r.kind = options.clairvoyant ? "clairvoyant" : "simulated";
-  r.data = "service times sampled from profiles";
+  r.data = options.measured.empty() ? "service times sampled from profiles" : "service times sampled from what a server counted";
   r.settings["lanes"] = o.lanes;
   r.settings["overhead_us"] = {{"request", static_cast<double>(o.request_ns) * 1e-3}, {"lane", static_cast<double>(o.lane_ns) * 1e-3}};
   if (!options.disturb.empty()) r.settings["disturbances"] = options.disturb;

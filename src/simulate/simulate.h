@@ -18,6 +18,7 @@ struct SimulateOptions {
   long long batch = 1;
   double request_us = 0, lane_us = 0;  // overheads; see ServerOptions
   std::vector<std::string> calibrate; // results of `verge bench -n 1`, and of -n N: where the overheads come from
+  std::string measured, measured_since;  // the /metrics of a server: its service times in place of the profiles
   double stretch = 1, watts = 0;
   bool clairvoyant = false;
 };

@@ -1,7 +1,9 @@
 """`verge simulate`: the command, and its predictions beside live runs of the same arrivals."""
 
 import json
+import re
 import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -62,6 +64,31 @@ def sleeper(tmp_path_factory):
     (folder / "profiles").mkdir()
     (folder / "profiles" / "0123456789abcdef.json").write_text(json.dumps(profile))
     return zoo / "sleeper"
+
+
+def test_service_times_as_a_server_counted_them(sleeper, tmp_path):
+    """What a server counted takes the place of the profile's times, and of a time before nothing is left."""
+    before, after = tmp_path / "before.txt", tmp_path / "after.txt"
+    with Server(sleeper, "--fronts", 1, "--lanes", 1) as server:
+        def ask(n, file):
+            run_verge("bench", server.address, "-q", "-m", "sleeper", "--requests", n, "--warm-up", 0)
+            file.write_bytes(urllib.request.urlopen(f"http://{server.address}/metrics", timeout=10).read())
+            figure = lambda kind: float(re.search(rf'^verge_run_seconds_{kind}{{model="sleeper",version="1",variant="identity-f32",stage="1",rows="1"}} (.*)$', file.read_text(), re.M)[1])  # noqa: E731
+            return figure("count"), figure("sum")
+        n, seconds = ask(30, before)
+        more, more_seconds = ask(40, after)
+    assert 40 <= more - n <= 42  # the client asks once beforehand
+    assert more_seconds - seconds >= 0.008 * (more - n)
+    one_by_one = simulate(sleeper, "-s", 2, "--measured", after, "--measured-since", before)
+    assert "counted" in one_by_one["data"]
+    assert one_by_one["total"]["latency_us"]["from_intended"]["mean"] == pytest.approx(1e6 * (more_seconds - seconds) / (more - n), rel=0.1)
+    # Nothing came after it.
+    done = run_verge("simulate", sleeper, "-s", 1, "--measured", after, "--measured-since", after, check=False)
+    assert done.returncode == 2 and "too few runs" in done.stderr
+    for text in ("", "[]", "verge_run_seconds_bucket 3", 'verge_run_seconds_bucket{model="sleeper",le="x"} 1', 'verge_run_seconds_bucket{stage="1",rows="1",le="1"} x', 'verge_run_seconds_sum{a="'):
+        after.write_text(text)
+        done = run_verge("simulate", sleeper, "-s", 1, "--measured", after, check=False)
+        assert done.returncode == 2 and str(after) in done.stderr, text
 
 
 @pytest.mark.long

@@ -30,6 +30,7 @@ LatencyCell spread(double us, double sigma) {
   c.min_us = us * std::exp(-4 * sigma);
   c.max_us = us * std::exp(4 * sigma);
   c.p99_us = us * std::exp(2.33 * sigma);
+  c.mean_us = us * std::exp(sigma * sigma / 2);
   return c;
 }
 
