@@ -251,8 +251,9 @@ bool read_some(Connection& c) {
   return write_all(c);
 }
 
-// Open load: what is due by now goes out. Streams are spread over the interval, so that the server sees them one after the other.
-bool send_due(std::vector<Connection>& connections, uint64_t begin) {
+// Open load: what is due by now goes out. Streams are spread over the interval, so that the server sees them one after the other. `next`: when the next one is due.
+bool send_due(std::vector<Connection>& connections, uint64_t begin, uint64_t* next) {
+  *next = UINT64_MAX;
   const auto interval = static_cast<uint64_t>(1e9 / load.rate);
   const uint64_t now = os::monotonic_ns();
   size_t all = 0, index = 0;
@@ -267,6 +268,7 @@ bool send_due(std::vector<Connection>& connections, uint64_t begin) {
         ++s->to_send;
         any = true;
       }
+      *next = std::min(*next, s->next_ns);
       if (s->to_send) nghttp2_session_resume_data(c.session, s->id);
     }
     if (any && !write_all(c)) return false;
@@ -322,8 +324,15 @@ int main(int argc, char** argv) {
       load.measuring = true;
       if (pid) ticks = cpu_ticks(pid);
     }
-    if (load.rate > 0 && !send_due(connections, begin)) return 1;
-    if (::poll(fds.data(), fds.size(), load.rate > 0 ? 1 : 100) <= 0) continue;
+    timespec wait{0, 100'000'000};
+    if (load.rate > 0) {
+      uint64_t next;
+      if (!send_due(connections, begin, &next)) return 1;
+      // Until just then: a wait in whole milliseconds would be most of what is measured.
+      now = os::monotonic_ns();
+      wait.tv_nsec = next > now ? static_cast<long>(std::min<uint64_t>(next - now, 100'000'000)) : 0;
+    }
+    if (::ppoll(fds.data(), fds.size(), &wait, nullptr) <= 0) continue;
     for (size_t i = 0; i < fds.size(); ++i) {
       if (fds[i].revents && !read_some(connections[i])) {
         std::fprintf(stderr, "stream_load: the server closed a connection\n");
