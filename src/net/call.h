@@ -62,7 +62,9 @@ struct Reply {
     text.clear();
     segments.clear();
     body_bytes = 0;
-    content_type = allow = page_policy = {};
+    content_type = {};
+    allow = {};
+    page_policy = {};
     json_bytes = -1;
     authenticate = retry_after = name_encodings = false;
     encoding = Encoding::kIdentity;
@@ -157,11 +159,14 @@ inline void Call::clear() {
   request.inputs.clear();
   request.wanted_outputs.clear();
   request.bounds = {};
-  request.model = request.id = {};
+  // One by one: an assignment in a row reads back as a whole what was just written in parts, which stalls.
+  request.model = {};
+  request.id = {};
   request.version = 0;
   if (!request.status.ok()) request.status = {};
   request.outputs.clear();
-  request.answered_model = request.answered_variant = {};
+  request.answered_model = {};
+  request.answered_variant = {};
   request.answered_version = 0;
   request.chosen = {};
   request.sequence = {};

@@ -400,7 +400,8 @@ bool read_model_infer_head(std::string_view prefix, runtime::Request* request, I
 
 Status read_model_infer_request(std::string_view message, Scratch& scratch, runtime::Request* request, InferOptions* options,
                                 CopyCount* copies) {
-  request->model = request->id = {};
+  request->model = {};
+  request->id = {};
   request->version = 0;
   request->inputs.clear();
   request->wanted_outputs.clear();

@@ -29,19 +29,32 @@ class Reader {
   bool ok() const { return ok_; }
   bool at_end() const { return p_ == end_; }
 
-  bool next(Field* f) {
-    while (p_ != end_) {
-      uint64_t tag;
-      if (!read_tag(&tag)) return fail();
-      f->number = static_cast<uint32_t>(tag >> 3);
-      f->type = static_cast<Type>(tag & 7);
-      if (f->type == kGroup) {
-        if (!skip_group(f->number)) return fail();
-        continue;
+  // Nearly every field has a tag of one byte, and a value or a length of one. Those are read in place, and `f` stays in registers: written to memory in parts and
+  // read back as a whole at once, it would cost more than all the rest.
+  [[gnu::always_inline]] bool next(Field* f) {
+    if (end_ - p_ >= 2) {
+      const auto tag = static_cast<uint8_t>(p_[0]), n = static_cast<uint8_t>(p_[1]);
+      if (tag >= 8 && tag < 0x80 && n < 0x80) {
+        if ((tag & 7) == kVarint) {
+          f->number = tag >> 3;
+          f->type = kVarint;
+          f->value = n;
+          p_ += 2;
+          return true;
+        }
+        if ((tag & 7) == kBytes && n <= end_ - p_ - 2) {
+          f->number = tag >> 3;
+          f->type = kBytes;
+          f->bytes = {p_ + 2, n};
+          p_ += 2 + n;
+          return true;
+        }
       }
-      return value(f) || fail();
     }
-    return false;
+    Field any = *f;
+    if (!next_of_any(&any)) return false;
+    *f = any;
+    return true;
   }
 
   // One varint of a packed field.
@@ -61,6 +74,21 @@ class Reader {
 
  private:
   static constexpr int kMaxGroupDepth = 32;
+
+  bool next_of_any(Field* f) {
+    while (p_ != end_) {
+      uint64_t tag;
+      if (!read_tag(&tag)) return fail();
+      f->number = static_cast<uint32_t>(tag >> 3);
+      f->type = static_cast<Type>(tag & 7);
+      if (f->type == kGroup) {
+        if (!skip_group(f->number)) return fail();
+        continue;
+      }
+      return value(f) || fail();
+    }
+    return false;
+  }
 
   // At most five bytes, of which 32 bits count: as libprotobuf reads it.
   bool read_tag(uint64_t* tag) {
