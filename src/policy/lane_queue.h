@@ -73,6 +73,8 @@ struct LanePlaces {
 template <typename Run>
 class LaneQueue {
  public:
+  using Group = WaitingGroup<Run>;
+
   LaneQueue(LanePlaces& places, const std::vector<double>& tenant_weights) : places_(places), order_(tenant_weights) { active_.reserve(64); }
 
   void push(Run* run, uint64_t now);
@@ -84,10 +86,11 @@ class LaneQueue {
     uint32_t priority = 0, tenant = 0, flow = 0;
     uint64_t due_ns = 0;
     uint64_t needed_ns = 0;  // once it is its turn
+    const Group* shares = nullptr;  // whose runs it may share
   };
   uint64_t too_much_ahead(const Newcomer& newcomer, uint64_t now);
   // What one more sample of the group needs once it is its turn: it goes with others, as many as went together last.
-  static uint64_t needed_among_others(const WaitingGroup<Run>& g) { return g.curve.predict(std::max<int64_t>(g.last_rows, 1)) + g.curve.deviation(); }
+  static uint64_t needed_among_others(const Group& g) { return g.curve.predict(std::max<int64_t>(g.last_rows, 1)) + g.curve.deviation(); }
   // push(), or `ended` where it comes too late.
   template <typename Ended>
   void push_or_end(Run* run, uint64_t now, Ended& ended);
@@ -104,7 +107,6 @@ class LaneQueue {
   Next take(uint64_t now, std::vector<Run*>& batch, Ended& ended);
 
  private:
-  using Group = WaitingGroup<Run>;
   using Entry = typename Group::Entry;
 
   // One odd turn says nothing of the next.
@@ -164,9 +166,17 @@ uint64_t LaneQueue<Run>::too_much_ahead(const Newcomer& newcomer, uint64_t now) 
   if (scaled(work_ns_, real * cautious) <= slack) return 0;
   const uint64_t place = order_.look(newcomer.priority, newcomer.tenant, newcomer.flow);
   if (place >= refused_place_ && refused_ahead_ns_ > slack) return refused_ahead_ns_;
-  uint64_t ahead = 0;
+  uint64_t ahead = 0, shared = 0, sharing = 0;
   for (const Group* g : active_)
-    for (const Entry& e : g->heap) ahead += e.place <= place ? e.cost : 0;
+    for (const Entry& e : g->heap) {
+      if (e.place > place) continue;
+      ahead += e.cost;
+      if (g != newcomer.shares) continue;
+      shared += e.cost;
+      ++sharing;
+    }
+  // Those right before it go in one run with it, which `needed_ns` already counts.
+  if (sharing != 0) ahead -= shared / sharing * (sharing % static_cast<uint64_t>(std::max<int64_t>(newcomer.shares->last_rows, 1)));
   looked_ns_ = scaled(ahead, real);
   const uint64_t sure = scaled(ahead, real * cautious);
   if (sure <= slack) return 0;
@@ -181,7 +191,7 @@ bool LaneQueue<Run>::comes_too_late(Run& run, uint64_t now) {
   if (run.due_ns == 0 || run.probes || size_ == 0) return false;
   const Group& own = run.group();
   const uint64_t needed = run.joins ? std::max(needed_ns(own, run), needed_among_others(own)) : needed_ns(own, run);
-  const uint64_t ahead = too_much_ahead({run.priority, run.tenant, run.flow, run.due_ns, needed}, now);
+  const uint64_t ahead = too_much_ahead({run.priority, run.tenant, run.flow, run.due_ns, needed, run.joins ? &own : nullptr}, now);
   if (ahead != 0) {
     run.ahead_ns = ahead;
     return true;

@@ -51,13 +51,15 @@ Status FrontImpl::refuse(const Request& request) {
   if (deadline <= now) return {};  // none, or it has passed
   const LaneGroup& group = entry.resident->groups[index_];
   uint64_t needed = group.cautious_ns.load(std::memory_order_relaxed);
-  if (entry.resident->max_rows > 1) needed = std::max(needed, LaneQueue::needed_among_others(group));
+  const bool shares = entry.resident->max_rows > 1;
+  if (shares) needed = std::max(needed, LaneQueue::needed_among_others(group));
   const uint64_t priority = request.bounds.priority;
   const uint64_t ahead = queue_.too_much_ahead({.priority = static_cast<uint32_t>(priority == 0 ? kDefaultPriority : std::min(priority, kLowestPriority)),
                                                 .tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0,
                                                 .flow = request.flow,
                                                 .due_ns = policy::due_ns(now, deadline, turn_ns_),
-                                                .needed_ns = needed},
+                                                .needed_ns = needed,
+                                                .shares = shares ? &group : nullptr},
                                                now);
   if (ahead == 0) return {};
   count(Code::kDeadlineExceeded, Reason::kHopeless);

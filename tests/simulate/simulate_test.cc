@@ -254,7 +254,7 @@ TEST(Simulate, AfterABadTimeAllIsAsBefore) {
           if (slower > 1) {
             EXPECT_GT(missed(b, 2, 5), 0.2 + missed(a, 2, 5));
           }
-          EXPECT_LT(missed(b, 6, 16), missed(a, 6, 16) + 0.08) << "kind " << static_cast<int>(kind) << ", lanes " << lanes << ", slower " << slower << ", tenant " << tenant;
+          EXPECT_LT(missed(b, 6, 16), missed(a, 6, 16) + 0.03) << "kind " << static_cast<int>(kind) << ", lanes " << lanes << ", slower " << slower << ", tenant " << tenant;
         }
       }
       o.disturbances.clear();
