@@ -110,7 +110,7 @@ def test_soak(resnet8, tmp_path):
     with Server(zoo, "--config", config, "--state-dir", tmp_path / "state", "--log-level", "warning", cores={cores[0]}, log=log, listen=None) as server:
         soak = Soak(server, tmp_path, cores[-1])
         soak.load(grpc_path, grpc_body, "grpc", in_flight=64, seconds=1)
-        capacity = soak.load(grpc_path, grpc_body, "grpc", in_flight=64, seconds=2)["rate"]
+        capacity = min(soak.load(grpc_path, grpc_body, "grpc", in_flight=64, seconds=1)["rate"] for _ in range(3))  # one moment may be better than most
 
         inputs = [triton.InferInput("INPUT0", [1, 16], "FP32").set_data_from_numpy(np.arange(16, dtype=np.float32).reshape(1, 16))]
         client = triton.InferenceServerClient(server.address)
