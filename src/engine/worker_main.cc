@@ -138,13 +138,14 @@ void Worker::drop_model() {
 }
 
 Status Worker::open_engine(const std::vector<int>& cores) {
-  // Engines' own threads inherit this.
-  VERGE_RETURN_IF_ERROR(os::pin_thread(cores));
+  // An engine may count the cores when it starts, and never use more than it found then.
+  VERGE_RETURN_IF_ERROR(os::pin_thread(all_cores_));
   VERGE_ASSIGN(catalog_, Catalog::scan(job_.plugin_dir.empty() ? os::install().plugin_dir : job_.plugin_dir));
   catalog_->configure({{job_.engine, job_.settings}});
   VERGE_ASSIGN(engine_, catalog_->get(job_.engine));
   result_.engine_version = engine_->version();
-  return {};
+  // Threads that it makes from here on inherit this.
+  return os::pin_thread(cores);
 }
 
 Status Worker::load(const std::vector<int>& cores, int threads, const std::string& cache_dir) {

@@ -17,7 +17,7 @@ using runtime::Objective;
 constexpr std::string_view kPrefix = "verge.";
 constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
-enum class Bound : uint8_t { kDeadline, kMinAccuracy, kMaxEnergy, kObjective, kRule, kConfidence, kMaxAccuracyLoss, kExit, kConditions, kVariant, kTrace };
+enum class Bound : uint8_t { kDeadline, kMinAccuracy, kMaxEnergy, kObjective, kRule, kConfidence, kMaxAccuracyLoss, kExit, kConditions, kVariant, kEveryExit, kTrace };
 
 // What a value must be.
 struct Entry {
@@ -31,7 +31,7 @@ struct Entry {
   std::string_view about;  // in the schema of a tenant's settings; empty: of requests alone
 };
 
-constexpr std::array<Entry, 11> kEntries = {{
+constexpr std::array<Entry, 12> kEntries = {{
     {"deadline_ms", Bound::kDeadline, Entry::kNumber, 0, kNoLimit, false, "a number of milliseconds larger than 0", "from arrival to the answer"},
     {"min_accuracy", Bound::kMinAccuracy, Entry::kNumber, 0, 1, true, "a number from 0 to 1", "in the model's metric"},
     {"max_energy_mj", Bound::kMaxEnergy, Entry::kNumber, 0, kNoLimit, false, "a number of millijoules larger than 0", "millijoules of one request"},
@@ -43,6 +43,7 @@ constexpr std::array<Entry, 11> kEntries = {{
     {"exit", Bound::kExit, Entry::kText, 0, kMaxExitName, false, "the name of an exit", "exit of the rule fixed"},
     {"conditions", Bound::kConditions, Entry::kText, 0, kMaxConditions, false, "a text of at most 1024 bytes", "a condition an exit, for the rule conditions"},
     {"variant", Bound::kVariant, Entry::kText, 0, kNoLimit, true, "a string", ""},
+    {"every_exit", Bound::kEveryExit, Entry::kFlag, 0, 0, false, "true or false", ""},
     {"trace", Bound::kTrace, Entry::kFlag, 0, 0, false, "true or false", ""},
 }};
 
@@ -153,6 +154,7 @@ Status set_bound(std::string_view parameter, const ParameterValue& value, runtim
   switch (e->bound) {
     case Bound::kDeadline: *deadline_ms = number; return {};
     case Bound::kVariant: bounds->variant = value.text; return {};
+    case Bound::kEveryExit: bounds->every_exit = value.flag; return {};
     case Bound::kTrace: bounds->trace = value.flag; return {};
     default: return set_common(e->bound, value.text, number, bounds) ? Status() : wrong("parameter ", parameter, value, *e);
   }

@@ -137,6 +137,7 @@ struct Call {
   MessageStream* messages = nullptr;  // of the call that is the stream
   MessageStream* part_of = nullptr;   // of a call that is one of its messages
   uint64_t order = 0;                 // its place there
+  bool more_follow = false;           // it is an answer to a request that gets further ones
   std::string model_header;           // metadata verge-model
   int32_t message_id = 0;             // ASSIST: the request's id
   bool batch_axis_added = false;      // ASSIST: the answer is to lack it
@@ -192,6 +193,8 @@ inline void Call::clear() {
   sent_segment = sent_offset = 0;
   messages = nullptr;
   part_of = nullptr;
+  more_follow = false;
+  request.early = nullptr;
   model_header.clear();
   message_id = 0;
   batch_axis_added = false;

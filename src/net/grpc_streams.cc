@@ -18,20 +18,22 @@ void handle_infer(Service& service, Call* call) {
   Status s = read_model_infer_request(call->body.text(), call->scratch, &call->request, &call->options, &copies);
   if (!s.ok()) return service.fail(call, std::move(s));
   service.count_copies(copies);
+  call->request.early = &Service::early;
   service.infer(call);
 }
 
-// Each request has one answer here, which therefore is the final one; clients of decoupled models wait for this mark.
-void add_final_mark(ByteBuffer& text) {
+// Clients of decoupled models wait for this mark.
+void add_final_mark(ByteBuffer& text, bool last) {
   constexpr std::string_view kKey = "triton_final_response";
   constexpr size_t kValue = 2;  // InferParameter {bool_param = true}
   wire::add_length(text, 4, wire::bytes_size(1, kKey.size()) + wire::bytes_size(2, kValue));
   wire::add_bytes(text, 1, kKey);
   wire::add_length(text, 2, kValue);
-  wire::add_bool(text, 1, true);
+  wire::add_varint(text, uint64_t{1} << 3);  // also where it is false
+  wire::add_varint(text, last ? 1 : 0);
 }
 
-void write_infer(Call* call) {
+void write_answer(Call* call) {
   Reply& reply = call->reply;
   // The inner message's length is known when it is written: its head is then put right before it.
   ByteBuffer& text = start_message(call);
@@ -40,7 +42,7 @@ void write_infer(Call* call) {
   {
     SegmentWriter out(text, reply.segments, kGrpcPrefixBytes + kInnerHead);
     write_model_infer_response(call->request, call->options, out);
-    add_final_mark(text);
+    add_final_mark(text, !call->more_follow);
   }
   size_t inner = 0;
   for (const Segment& s : reply.segments) inner += s.size;
@@ -52,6 +54,21 @@ void write_infer(Call* call) {
   put_grpc_prefix(at, head + inner);
   at = wire::put_varint(at + kGrpcPrefixBytes, uint64_t{kInferResponse} << 3 | wire::kBytes);
   wire::put_varint(at, inner);
+}
+
+// Where it is asked for, what has had several answers ends with an empty one, as of a decoupled model in Triton.
+void write_infer(Call* call) {
+  Call* last = call->request.chosen.several && call->options.empty_final_response ? call->part_of->add_after(call) : nullptr;
+  if (last) call->more_follow = true;
+  write_answer(call);
+  if (!last) return;
+  last->request.id = call->request.id;
+  last->request.answered_model = call->request.answered_model;
+  last->request.answered_version = call->request.answered_version;
+  write_answer(last);
+  last->request.id = last->request.answered_model = {};
+  last->reply.seal();
+  call->part_of->send_reply(last);
 }
 
 // The request's id says which one failed.

@@ -10,6 +10,10 @@
 namespace verge::net {
 namespace {
 
+// Places in the row: one before each message's own for its early answers, one behind it.
+constexpr uint64_t kOrderStep = 4;
+// Answers of a stream that wait for the client, for each message that may be in progress; beyond them no early ones are added.
+constexpr size_t kMostWaiting = 8;
 constexpr size_t kKeep = size_t{64} << 10;  // of a pooled stream's backlog
 
 }  // namespace
@@ -265,6 +269,26 @@ Call* MessageStream::add_answer() {
   return call;
 }
 
+Call* MessageStream::add_before(Call* call) { return add_beside(call, false); }
+
+Call* MessageStream::add_after(Call* call) { return add_beside(call, true); }
+
+Call* MessageStream::add_beside(Call* call, bool behind) {
+  if (count_ >= kMostWaiting * front_.options().max_stream_messages) return nullptr;
+  Call* other = front_.acquire_call();
+  if (!other) return nullptr;
+  adopt(other);
+  Call* before = behind ? call : call->prev;
+  Call* after = behind ? call->next : call;
+  other->order = behind ? call->order + 1 : call->order - 1;
+  other->prev = before;
+  other->next = after;
+  (before ? before->next : first_) = other;
+  (after ? after->prev : last_) = other;
+  ++count_;
+  return other;
+}
+
 void MessageStream::drop(Call* call) {
   unlink(call);
   let_go(call);
@@ -290,7 +314,7 @@ void MessageStream::adopt(Call* call) {
 }
 
 void MessageStream::push(Call* call) {
-  call->order = next_order_++;
+  call->order = next_order_ += kOrderStep;
   call->next = nullptr;
   call->prev = last_;
   (last_ ? last_->next : first_) = call;

@@ -61,6 +61,10 @@ class MessageStream final : public Transport {
   void end_with(Call* call, const Status& status);
   // An answer that belongs to no message, after those that stand. nullptr at the limits. Fill in its reply, then Service::answer().
   Call* add_answer();
+  // Another answer to the message of `call`, right before or behind its own; as add_answer(), but for MessageStream::send_reply(). nullptr where too many
+  // answers wait for the client as it is.
+  Call* add_before(Call* call);
+  Call* add_after(Call* call);
   // Takes a message that gets no answer.
   void drop(Call* call);
   size_t unsent() const { return count_; }
@@ -71,6 +75,7 @@ class MessageStream final : public Transport {
  private:
   size_t parse(std::string_view bytes);
   void adopt(Call* call);
+  Call* add_beside(Call* call, bool behind);
   void drop_input();
   void cut(uint64_t order);
   bool begin_message();

@@ -76,6 +76,9 @@ std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive
   single("verge_net_cancelled_total", "counter", "Requests whose client went away before the answer.",
          [](const Metrics& m) -> auto& { return m.cancelled; });
   single("verge_net_streams_total", "counter", "Streaming gRPC calls begun.", [](const Metrics& m) -> auto& { return m.streams; });
+  single("verge_net_early_answers_total", "counter", "Answers of exits beyond which the model went on, sent to streams.", [](const Metrics& m) -> auto& { return m.early_answers; });
+  single("verge_net_early_dropped_total", "counter", "Such answers not sent, since the client has too many to read or memory was short.",
+         [](const Metrics& m) -> auto& { return m.early_dropped; });
   single("verge_net_streams_open", "gauge", "Streaming gRPC calls open now.", [](const Metrics& m) -> auto& { return m.streams_open; });
   single("verge_net_loop_stall_total", "counter", "Turns of a front's loop that took more than 20 ms.", [](const Metrics& m) -> auto& { return m.stalls; });
   single("verge_net_access_log_dropped_total", "counter", "Lines of the access log that found its buffer full.",

@@ -82,6 +82,8 @@ struct Metrics {
   Counter copied_bytes;
   Counter streams;             // gRPC calls of many messages, begun
   Counter streams_open;
+  Counter early_answers;       // of exits beyond which the model went on, sent to streams
+  Counter early_dropped;       // not sent: the client has too many answers to read as it is, or memory was short
   Counter cancelled;           // requests whose client went away
   std::array<std::array<Counter, 17>, kProtocols> requests;  // by protocol and status code
   std::array<Counter, static_cast<size_t>(Shed::kCount)> shed;

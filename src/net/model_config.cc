@@ -116,7 +116,8 @@ void write_model_config(const runtime::ModelDoc& doc, ByteBuffer* out) {
     const wire::Nested value(*out, 2);
     wire::add_string(*out, 1, doc.default_variant);
   }
-  wire::add_length(*out, 19, 0);  // model_transaction_policy: not decoupled
+  const wire::Nested transactions(*out, 19);
+  if (doc.decoupled) wire::add_bool(*out, 1, true);
 }
 
 Json model_config_json(const runtime::ModelDoc& doc) {
@@ -176,7 +177,7 @@ Json model_config_json(const runtime::ModelDoc& doc) {
   j["parameters"] = Json::object();
   if (!doc.default_variant.empty()) j["parameters"]["verge.default_variant"] = {{"string_value", doc.default_variant}};
   j["model_warmup"] = Json::array();
-  j["model_transaction_policy"] = {{"decoupled", false}};
+  j["model_transaction_policy"] = {{"decoupled", doc.decoupled}};
   return j;
 }
 

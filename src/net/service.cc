@@ -1,5 +1,6 @@
 #include "net/service.h"
 
+#include <cstring>
 #include <optional>
 
 #include "net/access.h"
@@ -151,6 +152,50 @@ void Service::late(runtime::Request* request) {
   call->answered_late = true;
   call->compress_reply = false;  // that may take another thread, and a line of text gains nothing
   call->service->fail(call, std::move(request->status));
+}
+
+void Service::early(runtime::Request* request, const runtime::EarlyAnswer& answer) {
+  auto* asked = static_cast<Call*>(request->owner);
+  if (!asked->transport || asked->answered_late) return;
+  Service& service = *asked->service;
+  MessageStream& stream = *asked->part_of;
+  Call* call = stream.add_before(asked);
+  if (call && !service.write_early(*asked, answer, call).ok()) {
+    stream.drop(call);
+    call = nullptr;
+  }
+  (call ? service.front_.metrics().early_answers : service.front_.metrics().early_dropped).add();
+  if (!call) return;
+  call->reply.seal();
+  call->transport->send_reply(call);
+}
+
+// Everything is copied: the request's memory goes with its last answer, which a client that reads slowly may have long before this one is on its way.
+Status Service::write_early(const Call& asked, const runtime::EarlyAnswer& answer, Call* call) {
+  runtime::Request& r = call->request;
+  for (const runtime::OutputTensor& o : answer.outputs) {
+    std::byte* copy = call->scratch.allocate(o.data.size());
+    if (!copy) return resource_exhausted("no memory left");
+    if (!o.data.empty()) std::memcpy(copy, o.data.data(), o.data.size());
+    r.outputs.push_back(o);
+    r.outputs.back().data = {copy, o.data.size()};
+  }
+  r.id = asked.request.id;
+  r.answered_model = answer.model;
+  r.answered_version = answer.version;
+  r.answered_variant = answer.variant;
+  r.chosen = answer.chosen;
+  call->options.wanted = asked.options.wanted;
+  // Shared memory holds one answer, which is the last one's.
+  for (const WantedOutput& wanted : call->options.wanted)
+    if (wanted.region) return failed_precondition("its outputs are in shared memory");
+  if (!call->options.wanted.empty()) VERGE_RETURN_IF_ERROR(shape_outputs(call));
+  call->more_follow = true;
+  asked.part_of->method().write(call);
+  r.id = r.answered_model = r.answered_variant = {};
+  r.chosen = {};
+  call->options.wanted.clear();
+  return {};
 }
 
 Status Service::shape_outputs(Call* call) {

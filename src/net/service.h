@@ -35,6 +35,8 @@ class Service {
   DeferredCalls& deferred() { return deferred_; }
   AssistModels& assist() { return assist_; }
   HealthWatchers& health_watchers() { return health_watchers_; }
+  // Of Request::early: the answer of an exit that is not the last.
+  static void early(runtime::Request* request, const runtime::EarlyAnswer& answer);
   // Hands call.request to the runtime.
   void infer(Call* call);
   // call.reply is complete but for seal().
@@ -48,6 +50,7 @@ class Service {
  private:
   static void done(runtime::Request* request);
   static void late(runtime::Request* request);
+  Status write_early(const Call& asked, const runtime::EarlyAnswer& answer, Call* call);
   static void dispatch(Service& service, Call* call);
   static void send(Service& service, Call* call);
   // What the request asked of single outputs beside their values.

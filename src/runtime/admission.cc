@@ -158,6 +158,14 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
       offer.demand.rule = policy::find_exit_rule("");
     }
   }
+  // Triton's word for models that answer a request several times.
+  const bool decoupled = staged && family == nullptr && version->source->decoupled;
+  if ((request.bounds.every_exit || decoupled) && request.early == nullptr) {
+    return fail_run(run,
+                    unimplemented("model '" + offer.name() + "': " + (decoupled ? "it is decoupled and answers" : "verge.every_exit asks for an answer") +
+                                  " once an exit, which a unary call cannot carry; send the request by ModelStreamInfer"),
+                    Reason::kBounds);
+  }
   const MetricKind metric = first.served->manifest().metric.kind;
   if (offer.demand.bounds.min_accuracy >= 0 && !metric_larger_is_better(metric)) {
     return fail_run(run,
@@ -205,6 +213,8 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
   plan.reason = best_by(policy::objective_of(demands));
   if (request.bounds.trace) tell_trace(offer, *run, choice.index);
   if (chosen.exit != kNoExit) {
+    plan.every_exit = request.bounds.every_exit || decoupled;
+    while (plan.every_exit && run->early.size() < taken.served->stages.size()) run->early.push_back(std::make_unique<ExitAnswer>());
     if (Status s = plan_exits(offer, *run, demands, chosen, best); !s.ok()) return fail_run(run, std::move(s), Reason::kBounds);
   }
   const VariantEntry& entry = taken.variants[chosen.variant];
@@ -335,6 +345,7 @@ void FrontImpl::tell_chosen(Run& run, Request& r) const {
   }
   if (!plan.said) return;
   c.said = true;
+  c.several = plan.every_exit;
   if (!plan.family.empty()) {
     c.model = run.version->source->name;
     r.answered_model = plan.family;

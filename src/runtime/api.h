@@ -53,10 +53,11 @@ struct Bounds {
   double max_accuracy_loss = -1;    // "verge.max_accuracy_loss": which point of the calibrated curve the rules confidence and entropy take
   std::string_view exit;       // "verge.exit": the exit of rule "fixed", by name
   std::string_view conditions; // "verge.conditions": a condition an exit, "exit1: elapsed > 20 or confidence >= 0.9; exit2: …"
+  bool every_exit = false;     // "verge.every_exit": the answers of earlier exits too, each when it is there (Request::early)
   bool trace = false;          // "verge.trace": say which candidates there were, and why each was passed over
   bool given() const {
     return min_accuracy >= 0 || max_energy_mj >= 0 || objective != Objective::kUnset || !rule.empty() || confidence >= 0 || max_accuracy_loss >= 0 || !exit.empty() ||
-           !conditions.empty() || trace;
+           !conditions.empty() || every_exit || trace;
   }
   uint64_t priority = 0;       // 1 goes first, then 2, …; 0: the default, kDefaultPriority. Larger than kLowestPriority counts as that
 };
@@ -79,6 +80,7 @@ struct BoundsDefaults {
 // What answered and why. Said to the client where the request or its tenant has bounds, or the model has exits.
 struct Chosen {
   bool said = false;
+  bool several = false;        // answers of earlier exits may have gone before
   std::string_view model;      // of a family: the member that answered
   std::string_view exit;       // empty: the model has none
   std::string_view rule;
@@ -90,6 +92,17 @@ struct Chosen {
   double energy_mj = -1;       // of this request
   bool energy_measured = false;  // by a meter; else by the declared model
   std::string_view trace;      // JSON: {"candidates": [{"model", "variant", "exit", "accuracy", "predicted_ms", "energy_mj", "passed_over": "accuracy 0.81 < 0.9"}, …]}
+};
+
+struct Request;
+// The answer of an exit beyond which the model goes on, where every exit's are asked for. Of the model, the version and so on what Request says in the end.
+struct EarlyAnswer {
+  EarlyAnswer* next = nullptr;
+  Request* request = nullptr;
+  std::vector<OutputTensor> outputs;
+  std::string_view model, variant;
+  int64_t version = 0;
+  Chosen chosen;  // without the trace
 };
 
 // Requests that belong together, in order, on one engine instance (sequence_id, sequence_start, sequence_end).
@@ -126,6 +139,8 @@ struct Request {
   // Called once, before `done`, where the deadline passes while a lane runs the request; `status` says so then. What runs cannot be stopped, but nobody need wait for it: until `done` the
   // request, and what its views point to, stay the runtime's. nullptr: nobody wants to know.
   void (*late)(Request*) = nullptr;
+  // On the front thread, before `done`: an exit's answer while the model goes on; it is gone when this returns. nullptr: the caller takes one answer only.
+  void (*early)(Request*, const EarlyAnswer&) = nullptr;
   void* owner = nullptr;             // the front's own (its stream)
 
   // --- the answer ---
@@ -176,6 +191,7 @@ struct ModelDoc {
   std::string platform;  // "verge"
   int64_t max_batch = 0;      // samples that a request may hold along the batch axis; 0: not every tensor has one as its first axis
   uint32_t instances = 1;     // lanes that run it
+  bool decoupled = false;     // in streams a request is answered once an exit, whether it asks for that or not
   bool sequences = false;     // it keeps state from one request of a sequence to the next
   Status unavailable;         // not ok: it cannot answer, and why
   std::vector<TensorSpec> inputs, outputs;

@@ -8,6 +8,7 @@
 #include "core/stages.h"
 #include "os/process.h"
 #include "runtime/execute.h"
+#include "runtime/front.h"
 #include "runtime/table.h"
 
 namespace verge::runtime {
@@ -40,6 +41,31 @@ Status run_stage(const ServedVersion& version, const Resident& resident, uint32_
     const TensorView& feature = buffers.network_inputs[n];
     (buffers.engine_inputs[a].data == feature.data.data() ? run.plan.shared_bytes : run.plan.copied_bytes) += feature.data.size();
   }
+  return {};
+}
+
+// The answer of an exit that is not the last: to the front, which sends it while the next stage runs. Not where it is below the accuracy bound.
+Status hand_out(Run& run, const policy::ExitState& state) {
+  const policy::StageKnown& stage = state.stages[state.exit];
+  if (run.plan.settings.min_accuracy >= 0 && stage.accuracy < run.plan.settings.min_accuracy - 1e-9) return {};
+  ExitAnswer& a = *run.early[state.exit];
+  VERGE_RETURN_IF_ERROR(take_exit(run, state.exit, a));
+  a.request = run.request;
+  a.model = run.plan.family.empty() ? std::string_view(run.version->source->name) : run.plan.family;
+  a.version = run.plan.family.empty() ? run.version->source->version : 1;
+  a.variant = run.version->manifest().variants[run.variant].id;
+  a.chosen = {};
+  a.chosen.said = a.chosen.several = true;
+  if (!run.plan.family.empty()) a.chosen.model = run.version->source->name;
+  a.chosen.exit = stage.exit;
+  a.chosen.rule = run.plan.rule->name;
+  a.chosen.reason = "a later exit follows";
+  a.chosen.accuracy = stage.accuracy;
+  a.chosen.measured_ms = static_cast<double>(state.elapsed_ns) / 1e6;
+  a.chosen.confidence = state.confidence;
+  a.chosen.energy_mj = state.energy_mj;
+  run.front->early(&a);
+  run.reason = Reason::kEngine;
   return {};
 }
 
@@ -103,7 +129,7 @@ Status run_chain(Run& run) {
   run.counts_run = true;
   run.run_rows = run.batch;
   // What a rule looks at is worth its price; the answer's own confidence is told in any case.
-  const bool looks = plan.rule->needs_thresholds || plan.rule->needs_conditions || plan.settings.confidence >= 0;
+  const bool looks = plan.rule->needs_thresholds || plan.rule->needs_conditions || plan.settings.confidence >= 0 || plan.every_exit;
   for (uint32_t k = 0; k < count; ++k) {
     VERGE_RETURN_IF_ERROR(run_stage(version, resident, lane, k, run));
     const auto sure = [&] {
@@ -119,7 +145,12 @@ Status run_chain(Run& run) {
     state.elapsed_ns = elapsed(now);
     state.energy_mj = plan.watts > 0 ? plan.watts * static_cast<double>(now - run.started_ns) * 1e-6 : -1;
     const policy::Decision d = policy::decide_exit(*plan.rule, state, plan.settings);
-    if (d.go == policy::Go::kOn) continue;
+    if (d.go == policy::Go::kOn) {
+      if (!plan.every_exit) continue;
+      VERGE_RETURN_IF_ERROR(hand_out(run, state));
+      mark = os::monotonic_ns();
+      continue;
+    }
     plan.reason = d.reason;
     if (d.go == policy::Go::kGiveUp) {
       const bool time = plan.deadline_ns != policy::kNoDeadline && state.elapsed_ns >= plan.deadline_ns;

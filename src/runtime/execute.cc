@@ -365,21 +365,27 @@ struct Answered {
   uint32_t output(uint32_t n) const { return only < 0 ? n : static_cast<uint32_t>(only); }
 };
 
+Answered answered_at(Run& run, uint32_t exit) {
+  return {run.resident->groups[run.lane()].stages[exit], run.resident->stages[exit], run.version->stages[exit].output};
+}
 Answered answered(Run& engine_run) {
-  const uint32_t left_at = engine_run.plan.left_at;
-  if (engine_run.version->stages.empty()) return {engine_run, *engine_run.resident};
-  return {engine_run.resident->groups[engine_run.lane()].stages[left_at], engine_run.resident->stages[left_at], engine_run.version->stages[left_at].output};
+  return engine_run.version->stages.empty() ? Answered{engine_run, *engine_run.resident} : answered_at(engine_run, engine_run.plan.left_at);
 }
 
-// The wanted outputs of one request: samples `first`, …, of the engine run of `engine_run` (rows < 0: all of them).
-Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
-  const Answered from = answered(engine_run);
+// Where an answer is put together.
+struct Taken {
+  std::vector<OutputTensor>& outputs;
+  std::vector<Buffer>& lent;
+  std::vector<transform::Chain::Scratch>& after;
+};
+
+// The wanted outputs of one request: samples `first`, …, of an engine run (rows < 0: all of them).
+Status take_outputs(Run& run, const Answered& from, int64_t first, int64_t rows, const Taken& into) {
   const ServedVersion& version = *run.version;
   const Manifest& m = version.manifest();
-  Request& request = *run.request;
   run.reason = Reason::kTransform;
-  if (run.after.size() < m.outputs.size()) run.after.resize(m.outputs.size());
-  request.outputs.clear();
+  if (into.after.size() < m.outputs.size()) into.after.resize(m.outputs.size());
+  into.outputs.clear();
   for (const uint32_t o : run.wanted) {
     const transform::Chain& chain = version.after[o];
     const uint32_t n = from.output(version.from[o]);
@@ -395,7 +401,7 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
     const uint32_t a = from.loaded.binding.outputs[n];
     const std::byte* from_engine = view.data.data();
     if (!chain.empty()) {
-      VERGE_ASSIGN(view, chain.run(view, run.after[o]));
+      VERGE_ASSIGN(view, chain.run(view, into.after[o]));
     }
     // What no step has put elsewhere lies with the engine run: in buffers of the batch's first request, of the lane, or of the instance, which are
     // used again before the answer is written.
@@ -404,18 +410,22 @@ Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
       const verge_tensor& t = from.buffers.engine_outputs[a];
       const auto* begin = static_cast<const std::byte*>(t.data);
       const bool inside = from_engine >= begin && from_engine < begin + std::max<uint64_t>(t.byte_size, 1);
-      if (lanes_own || (inside && t.owner == nullptr && t.release == nullptr && t.data != run.lent[a].data())) {
-        if (run.lent.size() <= a) run.lent.resize(a + 1);
-        std::byte* copy = run.lent[a].ensure(view.data.size(), 64);
+      if (lanes_own || (inside && t.owner == nullptr && t.release == nullptr && t.data != into.lent[a].data())) {
+        if (into.lent.size() <= a) into.lent.resize(a + 1);
+        std::byte* copy = into.lent[a].ensure(view.data.size(), 64);
         if (copy == nullptr) return no_memory(view.data.size());
         if (!view.data.empty()) std::memcpy(copy, view.data.data(), view.data.size());
         view.data = {copy, view.data.size()};
       }
     }
     const bool labelled = !version.source->labels.empty() && view.shape.rank() > 0 && static_cast<size_t>(view.shape[view.shape.rank() - 1]) == version.source->labels.size();
-    request.outputs.push_back({m.outputs[o].spec.name, view.dtype, view.shape, view.data, labelled ? &version.source->labels : nullptr});
+    into.outputs.push_back({m.outputs[o].spec.name, view.dtype, view.shape, view.data, labelled ? &version.source->labels : nullptr});
   }
   return {};
+}
+
+Status take_outputs(Run& run, Run& engine_run, int64_t first, int64_t rows) {
+  return take_outputs(run, answered(engine_run), first, rows, {run.request->outputs, run.lent, run.after});
 }
 
 void execute_alone(Run& run, LaneGroup& group) {
@@ -477,6 +487,8 @@ bool execute_together(std::span<Run* const> batch, LaneGroup& group) {
 }
 
 }  // namespace
+
+Status take_exit(Run& run, uint32_t exit, ExitAnswer& into) { return take_outputs(run, answered_at(run, exit), 0, -1, {into.outputs, into.lent, into.after}); }
 
 void execute(std::span<Run* const> batch) {
   Run& first = *batch.front();

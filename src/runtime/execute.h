@@ -20,6 +20,9 @@ Status validate(const ServedVersion& version, const Request& request, Run& run, 
 // engine as one. Fills in each run's status and times, and the outputs of its request.
 void execute(std::span<Run* const> batch);
 
+// What the exit of a stage that has just run answers, into memory of its own: the stages go on while it is sent.
+Status take_exit(Run& run, uint32_t exit, ExitAnswer& into);
+
 // Where small outputs go: into the given buffers, or into the lane's memory, good until its next run.
 enum class Outputs { kOwn, kLane };
 

@@ -258,7 +258,7 @@ void FrontImpl::dispatch(Run* run) {
     return;
   }
   Lane& lane = *shared_.lanes[chosen];
-  if (!run->pinned && policy::run_on_front(load, predicted, shared_.options.hand_off_ns) && lane.try_borrow()) {
+  if (!run->pinned && !run->plan.every_exit && policy::run_on_front(load, predicted, shared_.options.hand_off_ns) && lane.try_borrow()) {
     run->enter(static_cast<uint32_t>(chosen));
     run->claim();
     Run* const alone[] = {run};
@@ -383,6 +383,14 @@ void FrontImpl::finished(Run* run) {
   inside_.fetch_sub(1, std::memory_order_release);
 }
 
+void FrontImpl::early(EarlyAnswer* answer) {
+  // Without lanes this is the front's own thread.
+  if (shared_.lanes.empty()) return answer->request->early(answer->request, *answer);
+  inside_.fetch_add(1, std::memory_order_relaxed);
+  if (early_.push(answer)) wake_();
+  inside_.fetch_sub(1, std::memory_order_release);
+}
+
 // --- answers out ---
 
 void FrontImpl::drain() {
@@ -397,7 +405,14 @@ void FrontImpl::drain() {
     }
     for (auto& fn : posts) fn();
   }
-  for (Run* list = finished_.take_all(); list != nullptr;) {
+  // In this order: what a run that has come back has sent before is there by now.
+  Run* finished = finished_.take_all();
+  for (EarlyAnswer* list = early_.take_all(); list != nullptr;) {
+    EarlyAnswer* answer = list;
+    list = list->next;
+    answer->request->early(answer->request, *answer);
+  }
+  for (Run* list = finished; list != nullptr;) {
     Run* run = list;
     list = list->next;
     run->next = nullptr;

@@ -78,6 +78,7 @@ class FrontImpl final : public Front {
   // Any thread.
   void post(std::function<void()> fn) override;
   void finished(Run* run);  // from a lane
+  void early(EarlyAnswer* answer);  // from whoever has the lane, before the run comes back
 
  private:
   Run* acquire();
@@ -162,6 +163,7 @@ class FrontImpl final : public Front {
   uint64_t look_again_ns_ = UINT64_MAX;  // what is held back for company goes then
 
   Mailbox<Run> finished_;
+  Mailbox<EarlyAnswer> early_;
   std::mutex posts_mutex_;
   std::vector<std::function<void()>> posts_;
   std::atomic<bool> has_posts_{false};

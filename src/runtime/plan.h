@@ -14,6 +14,7 @@ namespace verge::runtime {
 inline constexpr uint32_t kNoExit = UINT32_MAX;
 
 struct Plan {
+  bool every_exit = false;  // earlier exits' answers are handed out
   bool said = false;  // the answer tells what was chosen
   const policy::ExitRule* rule = nullptr;  // of a multi-exit model
   policy::ExitSettings settings;
@@ -37,7 +38,7 @@ struct Plan {
   uint64_t shared_bytes = 0, copied_bytes = 0;  // features passed from stage to stage
 
   void clear() {
-    said = false;
+    every_exit = said = false;
     rule = nullptr;
     settings = {};
     arrival_ns = margin_ns = needs_ns = predicted_ns = 0;

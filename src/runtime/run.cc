@@ -54,6 +54,10 @@ void Run::end_hopeless(uint64_t now) {
 size_t Run::kept_bytes() const {
   size_t n = EngineBuffers::kept_bytes();
   for (const auto& s : after) n += s.a.data.capacity() + s.b.data.capacity();
+  for (const auto& e : early) {
+    for (const auto& b : e->lent) n += b.capacity();
+    for (const auto& s : e->after) n += s.a.data.capacity() + s.b.data.capacity();
+  }
   return n;
 }
 

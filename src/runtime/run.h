@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/status.h"
@@ -56,6 +57,12 @@ struct EngineBuffers {
   // Gives back tensors that the engine owns. Idempotent.
   void release_engine_outputs();
   size_t kept_bytes() const;
+};
+
+// An earlier exit's answer, with the memory that it lies in.
+struct ExitAnswer : EarlyAnswer {
+  std::vector<Buffer> lent;
+  std::vector<transform::Chain::Scratch> after;
 };
 
 uint64_t sequence_hash(const Sequence& s);
@@ -123,6 +130,7 @@ struct Run : EngineBuffers {
   std::vector<uint32_t> wanted;    // served outputs, in the order of the answer
   std::vector<transform::Chain::Scratch> after;  // of the chains of served outputs
   Plan plan;
+  std::vector<std::unique_ptr<ExitAnswer>> early;  // by exit, where every exit's answer is asked for
 
   size_t kept = 0;  // kept_bytes() while it is pooled
 

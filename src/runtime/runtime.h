@@ -36,6 +36,7 @@ struct ModelSource {
   std::string default_variant;  // empty: none may answer, `no_default` says why
   std::string no_default;
   std::vector<std::string> resident;  // variants to load at once, the default one among them or not
+  bool decoupled = false;       // in streams, requests are answered once an exit without asking for it, and unary ones are refused
   int threads = -1;             // of an engine instance, as RuntimeOptions::threads; -1: as that says
 
   // On the loader thread, each time a variant is to be loaded: checks its files and whatever else has to be checked before an engine of this

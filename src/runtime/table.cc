@@ -226,6 +226,7 @@ ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
   const auto batched = [](const auto& served) { return served.spec.batch_axis == 0; };
   const bool all = std::all_of(s.manifest.inputs.begin(), s.manifest.inputs.end(), batched) && std::all_of(s.manifest.outputs.begin(), s.manifest.outputs.end(), batched);
   d.max_batch = !all ? 0 : s.manifest.sequence.given() ? 1 : kMostBatch;
+  d.decoupled = s.decoupled && !s.manifest.stages.empty();
   d.sequences = s.manifest.sequence.given();
   for (const ServedInput& in : s.manifest.inputs) d.inputs.push_back(in.spec);
   for (const ServedOutput& out : s.manifest.outputs) d.outputs.push_back(out.spec);

@@ -23,6 +23,7 @@ struct ModelConfig {
   std::string default_variant = {};         // empty: the fastest that keeps the accuracy limit
   std::vector<std::string> resident = {};   // loaded from the start, beside the default
   std::optional<VersionPolicy> versions = {};  // else the server's
+  bool decoupled = false;                      // answers once an exit, in streams only
   int64_t threads = -1;                        // as the server's; -1: as that says
 };
 

@@ -49,7 +49,7 @@ Status read_models(Config& config, const YamlNode& node, const std::string& file
   for (const auto& [name, settings] : node.fields) {
     const std::string field = "models." + name;
     if (!valid_name(name)) return invalid_argument("this is no model's name").prefixed(at(file, settings, field));
-    if (settings.kind != Kind::kMap) return invalid_argument("a map with 'default', 'resident', 'threads' and 'versions' is expected").prefixed(at(file, settings, field));
+    if (settings.kind != Kind::kMap) return invalid_argument("a map with 'default', 'decoupled', 'resident', 'threads' and 'versions' is expected").prefixed(at(file, settings, field));
     ModelConfig m;
     for (const auto& [key, value] : settings.fields) {
       const std::string where = at(file, value, field + "." + key);
@@ -62,13 +62,15 @@ Status read_models(Config& config, const YamlNode& node, const std::string& file
           if (item.kind != Kind::kScalar || !valid_name(item.text)) return invalid_argument("a list of variant ids is expected").prefixed(where);
           m.resident.push_back(item.text);
         }
+      } else if (key == "decoupled") {
+        if (!yaml_boolean(value, m.decoupled)) return invalid_argument("true or false is expected").prefixed(where);
       } else if (key == "threads") {
         if (Status s = read_threads(value, m.threads); !s.ok()) return s.prefixed(where);
       } else if (key == "versions") {
         m.versions.emplace();
         if (Status s = parse_versions(value, *m.versions); !s.ok()) return s.prefixed(where);
       } else {
-        return invalid_argument("unknown field; known are default, resident, threads, versions").prefixed(where);
+        return invalid_argument("unknown field; known are decoupled, default, resident, threads, versions").prefixed(where);
       }
     }
     config.models[name] = std::move(m);
@@ -85,6 +87,7 @@ Json models_schema() {
             {"properties",
              {{"default", described("string", "the variant that answers where a request names none; default: the fastest within the accuracy limit")},
               {"resident", Json{{"type", "array"}, {"items", {{"type", "string"}}}, {"description", "variants loaded from the start beside the default one"}}},
+              {"decoupled", described("boolean", "a multi-exit model that answers each request of a stream once an exit, and refuses unary ones; default false")},
               {"threads", threads_schema("threads of its engine instances, as the server's; default: what the server's say")},
               {"versions", versions_schema("the versions of this model that are served; default: the server's")}}}}}};
 }

@@ -89,7 +89,7 @@ void Repository::apply_config(Operation& op) {
   for (auto& [name, m] : models_) {
     const auto was = env_.config.models.find(name), is = read->models.find(name);
     const ModelConfig none, &old = was == env_.config.models.end() ? none : was->second, &now = is == read->models.end() ? none : is->second;
-    if (old.default_variant == now.default_variant && old.resident == now.resident && old.threads == now.threads) continue;
+    if (old.default_variant == now.default_variant && old.resident == now.resident && old.threads == now.threads && old.decoupled == now.decoupled) continue;
     for (auto& [number, v] : m.versions) v.stamp.clear();
   }
   env_.config.models = read->models;

@@ -110,7 +110,12 @@ Result<Profile> measured_profile(const Environment& env, const package::Package&
 
 void choose(const Environment& env, runtime::ModelSource& s) {
   const auto configured = env.config.models.find(s.name);
-  if (configured != env.config.models.end()) s.threads = static_cast<int>(configured->second.threads);
+  if (configured != env.config.models.end()) {
+    s.threads = static_cast<int>(configured->second.threads);
+    s.decoupled = configured->second.decoupled && !s.manifest.stages.empty();
+    if (configured->second.decoupled && s.manifest.stages.empty())
+      env.log->error("config_refused", {{"model", s.name}, {"version", s.version}, {"field", "models." + s.name + ".decoupled"}, {"reason", "the model has no exits, so it answers once"}});
+  }
   const auto known = [&](const std::string& id) {
     const VariantSpec* v = s.manifest.variant(id);
     return v != nullptr && v->conversion == Conversion::kOk;

@@ -41,6 +41,7 @@ struct ChainCall {
   std::vector<std::vector<float>> data;
   std::vector<std::string> names;
   bool done = false;
+  void* early = nullptr;  // the test's
 
   explicit ChainCall(std::string_view model, std::vector<std::vector<float>> scores, int64_t features = 4, int64_t samples = 1) {
     request.model = model;

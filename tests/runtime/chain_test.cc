@@ -144,6 +144,86 @@ TEST_F(Chain, ADeadlineTakesTheBestExitInTime) {
   }), "");
 }
 
+// What comes before `done`.
+struct Early {
+  std::vector<std::string> exits;
+  std::vector<float> answers;
+  bool after_done = false;
+  static void take(Request* r, const EarlyAnswer& a) {
+    auto* call = static_cast<ChainCall*>(r->owner);
+    Early& self = *static_cast<Early*>(call->early);
+    self.after_done |= call->done;
+    self.exits.emplace_back(a.chosen.exit);
+    float v = -1;
+    if (!a.outputs.empty()) std::memcpy(&v, a.outputs[0].data.data(), sizeof v);
+    self.answers.push_back(v);
+    EXPECT_TRUE(a.chosen.several);
+    EXPECT_EQ(a.model, "chain");
+    EXPECT_EQ(a.version, 1);
+    EXPECT_EQ(a.variant, "identity-f32");
+  }
+};
+
+TEST_F(Chain, EveryExitAnswersWhereThatIsAsked) {
+  serve();
+  for (int i = 0; i < 3; ++i) {
+    Early early;
+    ChainCall c("chain", four_exits());
+    c.early = &early;
+    c.request.early = &Early::take;
+    c.request.bounds.every_exit = true;
+    run(c);
+    ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+    EXPECT_EQ(early.exits, (std::vector<std::string>{"exit1", "exit2", "exit3"}));
+    EXPECT_EQ(early.answers, (std::vector<float>{0.5f, 0.6f, 0.8f}));
+    EXPECT_FALSE(early.after_done);
+    EXPECT_EQ(c.request.chosen.exit, "exit4");
+    EXPECT_TRUE(c.request.chosen.several);
+    EXPECT_FLOAT_EQ(c.answer(), 0.9f);
+  }
+  // A run that is used again for a request that asks for one answer sends no others.
+  Early none;
+  ChainCall plain("chain", four_exits());
+  plain.early = &none;
+  plain.request.early = &Early::take;
+  run(plain);
+  EXPECT_TRUE(none.exits.empty());
+  EXPECT_FALSE(plain.request.chosen.several);
+}
+
+TEST_F(Chain, EveryExitEndsWhereTheBoundsSay) {
+  serve({.delay_us = {4000, 4000, 4000, 1'000'000}});
+  Early early;
+  ChainCall c("chain", four_exits());
+  c.early = &early;
+  c.request.early = &Early::take;
+  c.request.bounds.every_exit = true;
+  c.request.bounds.min_accuracy = 0.8;
+  c.request.arrival_ns = os::monotonic_ns();
+  c.request.bounds.deadline_ns = c.request.arrival_ns + 600'000'000;
+  run(c);
+  ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
+  // The first is below the accuracy bound, the fourth cannot be reached.
+  EXPECT_EQ(early.exits, (std::vector<std::string>{"exit2"}));
+  EXPECT_EQ(c.request.chosen.exit, "exit3");
+}
+
+TEST_F(Chain, EveryExitNeedsSomeoneWhoTakesSeveralAnswers) {
+  serve();
+  ChainCall c("chain", four_exits());
+  c.request.bounds.every_exit = true;
+  run(c);
+  EXPECT_EQ(c.request.status.code(), Code::kUnimplemented);
+  EXPECT_NE(c.request.status.message().find("ModelStreamInfer"), std::string::npos) << c.request.status.to_string();
+  auto source = server.chain({.name = "always"});
+  source->decoupled = true;
+  server.serve(source);
+  ChainCall decoupled("always", four_exits());
+  run(decoupled);
+  EXPECT_EQ(decoupled.request.status.code(), Code::kUnimplemented);
+  EXPECT_NE(decoupled.request.status.message().find("it is decoupled"), std::string::npos) << decoupled.request.status.to_string();
+}
+
 TEST_F(Chain, BelowTheAccuracyBoundNothingAnswers) {
   serve({.delay_us = {1000, 20'000, 20'000, 20'000}});
   ChainCall c("chain", four_exits());
