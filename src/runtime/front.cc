@@ -407,11 +407,7 @@ void FrontImpl::drain() {
   }
   // In this order: what a run that has come back has sent before is there by now.
   Run* finished = finished_.take_all();
-  for (EarlyAnswer* list = early_.take_all(); list != nullptr;) {
-    EarlyAnswer* answer = list;
-    list = list->next;
-    answer->request->early(answer->request, *answer);
-  }
+  for (EarlyAnswer* a = early_.take_all(); a != nullptr; a = a->next) a->request->early(a->request, *a);
   for (Run* list = finished; list != nullptr;) {
     Run* run = list;
     list = list->next;

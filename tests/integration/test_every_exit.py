@@ -123,6 +123,31 @@ def test_bounds_hold_for_each_answer(server):
         assert [a[1] for a in stream.all_of("after")] == EXITS
 
 
+def test_a_deadline_among_the_exits_ends_it_and_nothing_follows(server):
+    with Stream(server) as stream:
+        stream.send("whole", every_exit=True)
+        whole = stream.all_of("whole")[-1][3].get_response().parameters["verge.measured_ms"].double_param
+        # From before the first exit to after the last one, wherever they are on this machine at the moment.
+        deadlines = [whole * i / 20 for i in range(1, 41)]
+        for i, deadline in enumerate(deadlines):
+            stream.send(str(i), every_exit=True, deadline_ms=deadline)
+            # Of one request: earlier exits in order, then its final answer or an error.
+            exits = []
+            while True:
+                result, error = stream.answers.get(timeout=WAIT)
+                if error:
+                    assert "deadline" in str(error)
+                    break
+                response = result.get_response()
+                assert response.id == str(i)
+                exits.append(response.parameters["verge.exit"].string_param)
+                if response.parameters["triton_final_response"].bool_param:
+                    break
+            assert exits == EXITS[: len(exits)]
+            stream.send("next", rule="fixed", exit="exit1")
+            assert [a[1] for a in stream.all_of("next")] == ["exit1"]
+
+
 def test_classification_of_every_answer(server):
     with Stream(server) as stream:
         name = stream.client.get_model_metadata(MODEL).outputs[0].name

@@ -208,6 +208,40 @@ TEST_F(Chain, EveryExitEndsWhereTheBoundsSay) {
   EXPECT_EQ(c.request.chosen.exit, "exit3");
 }
 
+// The second stage takes far longer than the profile says: when it ends, the deadline is over.
+TEST_F(Chain, EveryExitEndsWithTheNextWhereTheDeadlinePassesBetweenTwo) {
+  const auto attempt = [](size_t lanes) -> std::string {
+    ChainServer slow({.lanes = lanes});
+    TestFront its_front{*slow.runtime};
+    package::ChainOptions o{.delay_us = {1000, 300'000, 1000, 1000}};
+    auto source = slow.chain(o);
+    o.delay_us[1] = 1000;
+    source->profile = package::chain_profile(o, "");
+    slow.serve(source);
+    Early early;
+    ChainCall c("chain", four_exits());
+    c.early = &early;
+    c.request.early = &Early::take;
+    c.request.bounds.every_exit = true;
+    c.request.arrival_ns = os::monotonic_ns();
+    c.request.bounds.deadline_ns = c.request.arrival_ns + 200'000'000;
+    its_front.infer(c.request);
+    EXPECT_TRUE(its_front.run_until([&] { return c.done; }));
+    its_front.front().drain();
+    EXPECT_FALSE(early.after_done);
+    // A machine that stops for longer than the deadline may answer less.
+    if (!c.request.status.ok()) return c.request.status.to_string();
+    if (early.exits != std::vector<std::string>{"exit1"}) return std::to_string(early.exits.size()) + " early answers";
+    if (c.request.chosen.exit != "exit2") return "the last one is of " + std::string(c.request.chosen.exit);
+    EXPECT_TRUE(c.request.chosen.several);
+    EXPECT_FLOAT_EQ(c.answer(), 0.6f);
+    EXPECT_GE(c.request.chosen.measured_ms, 200);
+    return "";
+  };
+  EXPECT_EQ(in_some_try([&](int) { return attempt(1); }), "");
+  EXPECT_EQ(in_some_try([&](int) { return attempt(0); }), "");
+}
+
 TEST_F(Chain, EveryExitNeedsSomeoneWhoTakesSeveralAnswers) {
   serve();
   ChainCall c("chain", four_exits());
