@@ -19,7 +19,10 @@ using Work = runtime::Run;
 // What lanes need of a variant to queue its runs.
 Resident& some_variant() {
   static Resident resident;
-  if (resident.groups == nullptr) resident.groups = std::make_unique<LaneGroup[]>(4);
+  if (resident.groups == nullptr) {
+    resident.groups = std::make_unique<LaneGroup[]>(4);
+    resident.predictors = std::make_unique<Predictor[]>(4);
+  }
   return resident;
 }
 
