@@ -30,7 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string input(choices.rest());
   ReceiveBudget budget(int64_t{16} << 20);
   LocalBudget local(budget);
-  Scratch scratch(local);
+  BlockPool pool;
+  Scratch scratch(pool, local);
   CopyCount copies;
   runtime::InputTensor t = wanted(type);
   if (!read_tensor_proto(input, scratch, &t, &copies).ok()) return 0;
@@ -52,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   wire::Field f;
   require(reader.next(&f) && f.number == 2 && f.bytes.size() == tensor_proto_size(out, t.shape), "the size that was said");
   const std::string back(f.bytes);
-  Scratch again(local);
+  Scratch again(pool, local);
   runtime::InputTensor u = wanted(type);
   const Status status = read_tensor_proto(back, again, &u, &copies);
   require(status.ok(), "what is sent can be read:", status.to_string());
