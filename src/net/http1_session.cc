@@ -82,9 +82,12 @@ size_t Http1Session::process(std::string_view bytes) {
       case State::kServer: return all - bytes.size();
       case State::kHead: {
         if (connection_.queue().pending() >= Connection::kHighWater) return all - bytes.size();
-        if (!scanned_ && bytes.starts_with("\r\n")) {  // an empty line before a request line is no error
-          bytes.remove_prefix(2);
-          continue;
+        if (!scanned_ && bytes.starts_with('\r')) {  // an empty line before a request line is no error
+          if (bytes.size() == 1) return all - 1;
+          if (bytes[1] == '\n') {
+            bytes.remove_prefix(2);
+            continue;
+          }
         }
         const size_t limit = connection_.front().options().max_header_bytes;
         const size_t n = find_http1_head(bytes.substr(0, limit + 1), &scanned_);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "net/wire.h"
@@ -18,6 +19,14 @@ namespace {
 nghttp2_nv field(std::string_view name, std::string_view value) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())), reinterpret_cast<uint8_t*>(const_cast<char*>(value.data())), name.size(),
           value.size(), 0};
+}
+
+// A process that was stopped and goes on has its calls with a time limit interrupted.
+ssize_t receive(int fd, void* to, size_t size) {
+  ssize_t n;
+  while ((n = recv(fd, to, size, 0)) < 0 && errno == EINTR) {
+  }
+  return n;
 }
 
 }  // namespace
@@ -42,6 +51,7 @@ int connect_to(int port) {
 bool send_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return false;
     bytes.remove_prefix(static_cast<size_t>(n));
   }
@@ -52,7 +62,7 @@ std::string receive_until(int fd, std::string_view until) {
   std::string out;
   char c[4096];
   while (until.empty() || out.find(until) == std::string::npos) {
-    const ssize_t n = recv(fd, c, sizeof c, 0);
+    const ssize_t n = receive(fd, c, sizeof c);
     if (n <= 0) break;
     out.append(c, static_cast<size_t>(n));
   }
@@ -191,7 +201,7 @@ bool H2Client::flush() {
 bool H2Client::turn() {
   if (!flush()) return false;
   uint8_t buffer[16384];
-  const ssize_t n = recv(fd_, buffer, sizeof buffer, 0);
+  const ssize_t n = receive(fd_, buffer, sizeof buffer);
   if (n <= 0) {
     ended_ = n == 0;
     return false;

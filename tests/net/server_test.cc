@@ -170,6 +170,19 @@ TEST_F(ServerTest, BytewisePipelinedAndKeptAlive) {
   close(fd);
 }
 
+TEST_F(ServerTest, AnEmptyLineBeforeARequestMayComeInParts) {
+  start();
+  const int fd = connect_to(server_->port());
+  for (const char* part : {"\r", "\n", "\r", "\n\r", "\n"}) {
+    ASSERT_TRUE(send_all(fd, part));
+    EXPECT_THAT(get("/v2"), StartsWith("HTTP/1.1 200 "));  // the server has read what was ready before
+  }
+  ASSERT_TRUE(send_all(fd, "GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+  EXPECT_THAT(receive_all(fd), StartsWith("HTTP/1.1 200 "));
+  close(fd);
+  EXPECT_THAT(ask("\rGET /v2 HTTP/1.1\r\nHost: a\r\n\r\n"), StartsWith("HTTP/1.1 400 "));
+}
+
 TEST_F(ServerTest, PipelinedAnswersKeepTheirOrder) {
   start();
   std::string many;
@@ -251,7 +264,7 @@ TEST_F(ServerTest, SlowHeadersAndBodiesEnd) {
 
 TEST_F(ServerTest, IdleConnectionsAreToldToGo) {
   ServerOptions options;
-  options.idle_timeout_s = 0.2;
+  options.idle_timeout_s = 1;
   start(options);
   const int fd = connect_to(server_->port());
   ASSERT_TRUE(send_all(fd, "GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -421,7 +434,7 @@ TEST_F(ServerTest, SmallWindowsAreServed) {
 
 TEST_F(ServerTest, AReaderThatStopsIsCutOff) {
   ServerOptions options;
-  options.write_timeout_s = 0.3;
+  options.write_timeout_s = 1;
   start(options);
   H2Client client(server_->port(), 0);  // windows are never opened
   client.grpc("ModelInfer", infer_message("echo", 20'000));
