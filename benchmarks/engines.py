@@ -1,7 +1,11 @@
 """The sections of bench.py with a real model: what serving adds to the engine's own loop, a second core, open load and overload."""
+import dataclasses
 import json
 import os
+import pathlib
+import struct
 import subprocess
+import zlib
 
 import numpy as np
 
@@ -13,17 +17,42 @@ GRPC = "/inference.GRPCInferenceService/ModelInfer"
 VARIANTS = ["openvino-ir-f32", "onnxruntime-onnx-f32", "litert-tflite-f32"]
 
 
-def package(bench):
-    folder = bench.args.zoo / "resnet8"
-    if not folder.is_dir():
-        print(f"\nResNet-8 is left out: {folder} does not exist (the integration tests build it)")
-        return None
-    return folder
+@dataclasses.dataclass
+class Model:
+    """What the sections ask, of one package."""
+
+    title: str
+    folder: pathlib.Path
+    variant: str
+    tensor: tuple  # name, datatype, shape, content
+    sizes: tuple  # of runs, whose times the bare engine is asked for
+    deadline_ms: int  # under overload
+    stretch: int  # how much longer a round of open load lasts, so that a p99 stands on hundreds of requests
+
+    def body(self, bench, variant=None):
+        name, dtype, shape, data = self.tensor
+        return bench.tools.body(model_infer(self.folder.name, name, dtype, shape, data, variant or self.variant))
 
 
-def image_body(bench, variant):
-    image = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    return bench.tools.body(model_infer("resnet8", "image", "UINT8", [1, 32, 32, 3], image.tobytes(), variant))
+def png(side):
+    """A picture of noise."""
+    rows = np.random.default_rng(1).integers(0, 256, (side, side * 3), np.uint8)
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows), 1)) + chunk(b"IEND", b""))
+
+
+def models(bench, *names):
+    """Those of the named packages that the zoo has: one whose run takes as long as some ten requests cost the server, and one beside whose run they are nothing."""
+    image, photo = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), np.uint8).tobytes(), png(160)
+    known = [Model("ResNet-8", bench.args.zoo / "resnet8", VARIANTS[0], ("image", "UINT8", [1, 32, 32, 3], image), (1, 2, 4, 8), 50, 1),
+             Model("MobileNet v1 0.5 160", bench.args.zoo / "mobilenet_v1_0-5_160", "litert-tflite-int8",
+                   ("photo", "BYTES", [1], struct.pack("<I", len(photo)) + photo), (1,), 100, 4)]
+    found = [m for m in known if m.folder.name in names or not names]
+    for m in found:
+        if not m.folder.is_dir():
+            print(f"\n{m.title} is left out: {m.folder} does not exist (the integration tests build it)")
+    return [m for m in found if m.folder.is_dir()]
 
 
 def engine_loop(bench, folder, variant, batch, core):
@@ -36,8 +65,8 @@ def engine_loop(bench, folder, variant, batch, core):
 
 def serve(bench, folder, cores, variants, *arguments):
     """The package alone, with the variants resident from the start."""
-    config = bench.tools.folder / "resnet8.yaml"
-    config.write_text("models:\n  resnet8:\n    resident: [" + ", ".join(variants) + "]\n")
+    config = bench.tools.folder / f"{folder.name}.yaml"
+    config.write_text(f"models:\n  {folder.name}:\n    resident: [" + ", ".join(variants) + "]\n")
     return bench.verge(folder, cores, "--config", config, *arguments)
 
 
@@ -62,15 +91,17 @@ class Batches:
 
 
 def resnet8(bench):
-    folder = package(bench)
-    if folder is None:
-        return
-    core = bench.server_core
+    for model in models(bench, "resnet8"):
+        beyond_the_engine(bench, model)
+
+
+def beyond_the_engine(bench, model):
+    core, folder = bench.server_core, model.folder
     print("\nResNet-8, UINT8 images over gRPC, one server core: CPU a request beyond the engine's own loop at the batch sizes formed")
     rows = {}
     with serve(bench, folder, {core}, VARIANTS) as server:
         for variant in VARIANTS:
-            body = image_body(bench, variant)
+            body = model.body(bench, variant)
             bench.tools.load(server, GRPC, body, in_flight=64, seconds=0.5)
             for name, in_flight in (("one", 1), ("64 in flight", 64)):
                 over, served, engine, rates, sizes = [], [], [], [], []
@@ -106,14 +137,14 @@ def resnet8(bench):
 
 
 def cores(bench):
-    folder = package(bench)
-    if folder is None:
-        return
-    variant = VARIANTS[0]
-    body = image_body(bench, variant)
+    bench.sections["cores"] = {m.title: on_two_cores(bench, m) for m in models(bench)}
+
+
+def on_two_cores(bench, model):
+    body = model.body(bench)
     both = {bench.server_core, bench.load_core}
-    print("\nResNet-8 on one core and on two, 128 in flight (the load takes a share of the second)")
-    servers = {"one": serve(bench, folder, {bench.server_core}, [variant]), "two": serve(bench, folder, both, [variant])}
+    print(f"\n{model.title} on one core and on two, 128 in flight (the load takes a share of the second)")
+    servers = {"one": serve(bench, model.folder, {bench.server_core}, [model.variant]), "two": serve(bench, model.folder, both, [model.variant])}
     try:
         # A client that sleeps while it has nothing to do: what it takes is the second core's loss. At a low priority it would leave lanes without work.
         def run(server):
@@ -129,24 +160,23 @@ def cores(bench):
             s.stop()
     ratios = [b / a for a, b in zip(results["one"], results["two"])]
     print(f"  one {spread(results['one'])}/s   two {spread(results['two'])}/s   ratio {spread(ratios, 2)}")
-    bench.sections["cores"] = {"one": median(results["one"]), "two": median(results["two"]), "ratio": median(ratios),
-                               "ratio_range": [min(ratios), max(ratios)]}
-    bench.goal("two cores over one", median(ratios), 1.7, True)
+    bench.goal(f"{model.title}, two cores over one", median(ratios), 1.7, True)
+    return {"one": median(results["one"]), "two": median(results["two"]), "ratio": median(ratios), "ratio_range": [min(ratios), max(ratios)]}
 
 
 def open_load(bench):
-    folder = package(bench)
-    if folder is None:
-        return
-    variant = VARIANTS[0]
-    body = image_body(bench, variant)
-    print("\nResNet-8, open load (Poisson) over gRPC, one server core, µs from the intended sending time")
+    bench.sections["open"] = {m.title: under_open_load(bench, m) for m in models(bench)}
+
+
+def under_open_load(bench, model):
+    body, seconds = model.body(bench), model.stretch * bench.args.seconds
+    print(f"\n{model.title}, open load (Poisson) over gRPC, one server core, µs from the intended sending time")
     rows = []
-    with serve(bench, folder, {bench.server_core}, [variant]) as server:
+    with serve(bench, model.folder, {bench.server_core}, [model.variant]) as server:
         capacity = median([bench.tools.load(server, GRPC, body, in_flight=64)["rate"] for _ in range(3)])
         for i in range(bench.args.rounds):
-            light = bench.tools.load(server, GRPC, body, rate=capacity * 0.05, seed=i + 1)
-            busy = bench.tools.load(server, GRPC, body, rate=capacity * 0.7, connections=4, seed=i + 100)
+            light = bench.tools.load(server, GRPC, body, rate=capacity * 0.05, seconds=seconds, seed=i + 1)
+            busy = bench.tools.load(server, GRPC, body, rate=capacity * 0.7, connections=4, seconds=seconds, seed=i + 100)
             rows.append({"light_p50": light["p50_us"], "p50": busy["p50_us"], "p99": busy["p99_us"], "ratio": busy["p99_us"] / light["p50_us"],
                          "kept_waiting": 100 * busy["kept_waiting"], "client_kept_waiting": 100 * busy["client_kept_waiting"]})
     column = lambda key, of=rows: [r[key] for r in of]
@@ -158,16 +188,16 @@ def open_load(bench):
     if calm:
         print(f"  in the {len(calm)} of {len(rows)} rounds with less than 1 % of that: p99 {spread(column('p99', calm))}, over light p50 {spread(column('ratio', calm), 2)}")
     # The same arrivals before a server that is never interrupted and changes its batch size for nothing.
-    times = {size: engine_loop(bench, folder, variant, size, bench.server_core) for size in (1, 2, 4, 8)}
+    times = {size: engine_loop(bench, model.folder, model.variant, size, bench.server_core) for size in model.sizes}
     each = max(0.0, 1e6 / capacity - min(us / size for size, us in times.items()))
     light_p50 = median(column("light_p50"))
     limits = ideal_queue.limits(times, each, light_p50 - times[1] - each, 0.7 * capacity)
     best = min(((p99, most) for most, (_, p99) in limits.items()), default=(float("inf"), 0))
     print(f"  an ideal queue with the engine's own times ({', '.join(f'{s}: {t:.0f} µs' for s, t in times.items())}) and {each:.0f} µs beside them: "
           f"p99 {best[0]:,.0f} with runs of at most {best[1]}, over light p50 {best[0] / light_p50:.2f}")
-    bench.sections["open"] = {"capacity": capacity, **{k: median(column(k)) for k in rows[0]}, "ratio_range": [min(column("ratio")), max(column("ratio"))],
-                              "calm_rounds": len(calm), "calm_ratio": median(column("ratio", calm)) if calm else None, "ideal_ratio": best[0] / light_p50}
-    bench.goal("open load at 70 %: p99 over the p50 at light load", median(column("ratio", calm or rows)), 3, False)
+    bench.goal(f"{model.title}, open load at 70 %: p99 over the p50 at light load", median(column("ratio", calm or rows)), 3, False)
+    return {"capacity": capacity, **{k: median(column(k)) for k in rows[0]}, "ratio_range": [min(column("ratio")), max(column("ratio"))],
+            "calm_rounds": len(calm), "calm_ratio": median(column("ratio", calm)) if calm else None, "ideal_ratio": best[0] / light_p50}
 
 
 def streams(bench):
@@ -208,21 +238,21 @@ def streams(bench):
 
 
 def overload(bench):
-    folder = package(bench)
-    if folder is None:
-        return
-    variant, timeout = VARIANTS[0], 50_000
-    body = image_body(bench, variant)
-    print(f"\nResNet-8 at 5 × its capacity, each request with a deadline of {timeout // 1000} ms, one server core")
+    bench.sections["overload"] = {m.title: at_five_times(bench, m) for m in models(bench)}
+
+
+def at_five_times(bench, model):
+    body = model.body(bench)
+    print(f"\n{model.title} at 5 × its capacity, each request with a deadline of {model.deadline_ms} ms, one server core")
     rows = []
     measured = bench.args.seconds / (bench.args.seconds + 0.2)  # the CPU is that of the warm-up too
-    with serve(bench, folder, {bench.server_core}, [variant]) as server:
+    with serve(bench, model.folder, {bench.server_core}, [model.variant]) as server:
         bench.tools.load(server, GRPC, body, in_flight=64)
         for i in range(bench.args.rounds):
             at_peak = bench.tools.load(server, GRPC, body, in_flight=64)
             peak = at_peak["rate"]
             before = harness.metrics(server.address)
-            line = bench.tools.load(server, GRPC, body, allow_failures=True, rate=5 * peak, timeout_us=timeout, connections=32, seed=i + 1)
+            line = bench.tools.load(server, GRPC, body, allow_failures=True, rate=5 * peak, timeout_us=1000 * model.deadline_ms, connections=32, seed=i + 1)
             after = harness.metrics(server.address)
             change = lambda name, **labels: harness.total(after, name, **labels) - harness.total(before, name, **labels)
             rows.append({"peak": peak, "goodput": line["in_time"] / bench.args.seconds, "share": line["in_time"] / bench.args.seconds / peak,
@@ -233,10 +263,10 @@ def overload(bench):
     print(f"  peak {spread(column('peak'))}/s   answered in time {spread(column('goodput'))}/s   share {spread(column('share'), 3)}   "
           f"runs begun after their deadline {sum(column('late')):.0f}   expired unrun {spread(column('expired'))}   answered too late {spread(column('too_late_answers'))}\n"
           f"  CPU a refusal {spread(column('cpu_us'), 1)} µs; the server waited for a core that others had {spread(column('kept_waiting'), 1)} % of the time")
-    bench.sections["overload"] = {k: median(column(k)) for k in ("peak", "goodput", "share", "expired", "too_late_answers", "cpu_us", "kept_waiting")} | {
+    bench.goal(f"{model.title}, 5 × overload: goodput over the peak", median(column("share")), 0.9, True)
+    bench.goal(f"{model.title}, 5 × overload: runs begun after their deadline", sum(column("late")), 0, False)
+    return {k: median(column(k)) for k in ("peak", "goodput", "share", "expired", "too_late_answers", "cpu_us", "kept_waiting")} | {
         "late_runs": sum(column("late")), "share_range": [min(column("share")), max(column("share"))], "last_failures": rows[-1]["failures"]}
-    bench.goal("5 × overload: goodput over the peak", median(column("share")), 0.9, True)
-    bench.goal("5 × overload: runs begun after their deadline", sum(column("late")), 0, False)
 
 
 SECTIONS = {"resnet8": resnet8, "cores": cores, "open": open_load, "overload": overload, "streams": streams}

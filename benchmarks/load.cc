@@ -1,12 +1,12 @@
-// Load on a gRPC or HTTP/1.1 server from one thread, closed or open, as one JSON line. It never sleeps: on a virtual machine, waking a halted
-// core takes longer than all that the server does, and the client's core has nothing else to do.
+// Load on a gRPC or HTTP/1.1 server from one thread, closed or open, as one JSON line. It never sleeps, unless --sleep 1 asks for it: on a virtual
+// machine, waking a halted core takes longer than all that the server does, and the client's core has nothing else to do.
 //
 // Closed: a number of requests is kept in flight. Open (--rate): requests have a time at which they are meant to be sent, from a Poisson
 // process, whatever the server does; latencies count from that time, so that a server which stalls pays for all who waited (no coordinated
 // omission). With --timeout-us each request carries what is left of its time as grpc-timeout; what has none left is not sent and counted.
 //
 //   load --address HOST:PORT --protocol grpc|http1 --path PATH --body FILE [--header NAME:VALUE]… [--connections 1] [--in-flight 1]
-//        [--rate 0] [--timeout-us 0] [--seconds 1] [--warm 0.2] [--core -1] [--seed 1] [--expect-bytes]
+//        [--rate 0] [--timeout-us 0] [--sleep 0] [--seconds 1] [--warm 0.2] [--core -1] [--seed 1] [--expect-bytes]
 //
 // --in-flight counts all connections together; on HTTP/1.1 it is at most the number of connections. With --cancel-every N, each Nth gRPC
 // request is reset right after it was sent.
@@ -43,6 +43,7 @@ struct Options {
   std::string address, protocol = "grpc", path, body_file;
   std::vector<std::pair<std::string, std::string>> headers;
   int connections = 1, in_flight = 1, core = -1, cancel_every = 0;
+  bool sleep = false;
   double rate = 0, seconds = 1, warm = 0.2;
   uint64_t timeout_us = 0, seed = 1;
 };
@@ -326,6 +327,7 @@ bool parse(int argc, char** argv, Options* o) {
     else if (name == "--connections") o->connections = std::atoi(value.c_str());
     else if (name == "--in-flight") o->in_flight = std::atoi(value.c_str());
     else if (name == "--core") o->core = std::atoi(value.c_str());
+    else if (name == "--sleep") o->sleep = value == "1";
     else if (name == "--cancel-every") o->cancel_every = std::atoi(value.c_str());
     else if (name == "--rate") o->rate = std::atof(value.c_str());
     else if (name == "--seconds") o->seconds = std::atof(value.c_str());
@@ -425,7 +427,10 @@ int run(const Options& o, const std::string& body, const std::string& request) {
     for (auto& c : connections)
       if (!c->flush()) return std::fprintf(stderr, "load: %s\n", c->error().c_str()), 1;
     epoll_event events[64];
-    const int n = epoll_wait(poll, events, 64, 0);
+    // Until something is due, but never longer than a millisecond: a connection may wait for room to write.
+    const uint64_t due = o.rate > 0 ? next_arrival : UINT64_MAX, idle = o.sleep && due > now ? std::min<uint64_t>(due - now, 1'000'000) : 0;
+    const timespec most{0, static_cast<long>(idle)};
+    const int n = epoll_pwait2(poll, events, 64, &most, nullptr);
     for (int i = 0; i < n; ++i) {
       Connection& c = *connections[events[i].data.u64];
       if (!c.receive(buffer.data(), buffer.size())) return std::fprintf(stderr, "load: %s\n", c.error().c_str()), 1;

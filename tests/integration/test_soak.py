@@ -57,7 +57,7 @@ class Soak:
         self.threads[-1].start()
 
     def load(self, path, body, protocol, **options):
-        command = [LOAD, "--address", self.server.address, "--path", path, "--body", body, "--protocol", protocol, "--core", self.core]
+        command = [LOAD, "--address", self.server.address, "--path", path, "--body", body, "--protocol", protocol, "--core", self.core, "--sleep", 1]
         for name, value in options.items():
             command += ["--" + name.replace("_", "-"), value]
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
