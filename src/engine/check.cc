@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 
@@ -56,6 +57,7 @@ ClauseResult in_child(const check::Clause& clause, const Descriptor& d, const st
     size_t done = 0;
     while (done < word.size()) {
       ssize_t n = ::write(pipe_fds[1], word.data() + done, word.size() - done);
+      if (n < 0 && errno == EINTR) continue;
       if (n <= 0) break;
       done += static_cast<size_t>(n);
     }
@@ -68,19 +70,23 @@ ClauseResult in_child(const check::Clause& clause, const Descriptor& d, const st
   while (word.size() < 65536) {
     const uint64_t now = os::monotonic_ns();
     pollfd p{pipe_fds[0], POLLIN, 0};
-    if (now >= end || poll(&p, 1, static_cast<int>((end - now) / 1'000'000) + 1) == 0) {
+    const int ready = now >= end ? 0 : poll(&p, 1, static_cast<int>((end - now) / 1'000'000) + 1);
+    if (ready < 0 && errno == EINTR) continue;  // read() would wait without a limit
+    if (ready == 0) {
       timed_out = true;
       kill(child, SIGKILL);
       break;
     }
     char chunk[4096];
     ssize_t n = ::read(pipe_fds[0], chunk, sizeof chunk);
+    if (n < 0 && errno == EINTR) continue;
     if (n <= 0) break;
     word.append(chunk, static_cast<size_t>(n));
   }
   ::close(pipe_fds[0]);
   int status = 0;
-  waitpid(child, &status, 0);
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
   os::Exit exit;
   exit.timed_out = timed_out;
   exit.signalled = WIFSIGNALED(status);

@@ -139,8 +139,7 @@ void Connection::feed(std::string_view bytes) {
 bool Connection::sniff(std::string_view bytes) {
   if (!first_bytes_ && bytes[0] == kTlsRecord) {
     front_.metrics().count_shed(Shed::kProtocolError);
-    static_cast<void>(send(fd_, kSpeakPlain.data(), kSpeakPlain.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
-    close_now();
+    refuse(kSpeakPlain);
     return false;
   }
   const size_t n = std::min(kPreface.size() - first_bytes_, bytes.size());
@@ -158,6 +157,14 @@ bool Connection::sniff(std::string_view bytes) {
   return true;
 }
 
+// The whole answer, and the end. What the client has sent after its first bytes is dropped: closed with that unread, the answer might not arrive.
+void Connection::refuse(std::string_view answer) {
+  session_ = std::make_unique<Http1Session>(*this);
+  queue_.append(answer.data(), answer.size());
+  close_when_written();
+  touch();
+}
+
 void Connection::step_handshake() {
   if (fd_ < 0 || !handshaking_) return;
   const TlsStream::Handshake step = tls_->handshake();
@@ -170,8 +177,11 @@ void Connection::step_handshake() {
       return;
     case TlsStream::Handshake::kPlainHttp:
       front_.metrics().count_shed(Shed::kProtocolError);
-      static_cast<void>(send(fd_, kSpeakTls.data(), kSpeakTls.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
-      break;
+      front_.handshake_ended(0);
+      handshaking_ = false;
+      tls_.reset();
+      refuse(kSpeakTls);
+      return;
     case TlsStream::Handshake::kFailed: front_.metrics().count_shed(Shed::kHandshakeFailed); break;
   }
   close_now();

@@ -96,6 +96,7 @@ class Connection final : public EventHandler, public Timer {
   void read();
   void feed(std::string_view bytes);
   bool sniff(std::string_view bytes);
+  void refuse(std::string_view answer);
   void settle_now();
   void peer_closed();
   bool may_read() const;
@@ -107,7 +108,7 @@ class Connection final : public EventHandler, public Timer {
   Front& front_;
   int fd_;
   const Peer peer_;
-  const std::unique_ptr<TlsStream> tls_;
+  std::unique_ptr<TlsStream> tls_;
   TokenCache tokens_;
   WriteQueue queue_;
   std::unique_ptr<Session> session_;  // nullptr while the first bytes do not tell

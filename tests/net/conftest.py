@@ -16,11 +16,11 @@ def find_echo_server():
 
 
 class EchoServer:
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, env=None):
         program = find_echo_server()
         if not program.exists():
             pytest.skip(f"skipped: no {program}; build the target net_echo_server")
-        self.process = subprocess.Popen([program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env and os.environ | env)
         told = json.loads(self.process.stdout.readline())
         self.address = told["address"]
         self.listeners = told["listeners"]

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
@@ -93,10 +94,13 @@ int main(int argc, char** argv) {
   pollfd fds[2] = {{signal_fd, POLLIN, 0}, {0, POLLIN, 0}};
   char byte;
   std::string line;
-  while (poll(fds, watch_stdin ? 2 : 1, -1) > 0) {
+  while (true) {
+    if (poll(fds, watch_stdin ? 2 : 1, -1) < 0 && errno == EINTR) continue;
     if (fds[0].revents) break;
     if (!fds[1].revents) continue;
-    if (read(0, &byte, 1) <= 0) break;
+    const ssize_t n = read(0, &byte, 1);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
     if (byte != '\n') {
       line += byte;
       continue;

@@ -37,6 +37,16 @@ def connect(server, preface=True, window=None):
     return s
 
 
+def live(server):
+    """Whether a good client's question is answered, on a connection of its own."""
+    with connect(server, preface=False) as s:
+        s.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while piece := s.recv(4096):
+            answer += piece
+    return answer.startswith(b"HTTP/1.1 200 ")
+
+
 def resident(server):
     return int(pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

@@ -240,6 +240,16 @@ TEST_F(ServerTest, RefusesHostileHttp1) {
   EXPECT_THAT(get("/v2/health/live"), StartsWith("HTTP/1.1 200 "));
 }
 
+// However much of it the server has not read when it refuses: a connection that is closed then may take the answer with it.
+TEST_F(ServerTest, TellsAClientThatSpeaksTlsHere) {
+  start();
+  const int fd = connect_to(server_->port());
+  ASSERT_TRUE(send_all(fd, "\x16" + std::string(1 << 20, 'x')));
+  shutdown(fd, SHUT_WR);
+  EXPECT_THAT(receive_all(fd), AllOf(StartsWith("HTTP/1.1 400 "), HasSubstr("speaks plain HTTP")));
+  close(fd);
+}
+
 TEST_F(ServerTest, SlowHeadersAndBodiesEnd) {
   ServerOptions options;
   options.header_timeout_s = 1;

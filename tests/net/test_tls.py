@@ -154,7 +154,7 @@ def test_wrong_authority_and_expired_certificate(tls_server, authority, certific
 def test_plain_http_to_the_tls_port(tls_server):
     server = tls_server()
     with socket.create_connection(("127.0.0.1", server.tls_port), timeout=10) as raw:
-        raw.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        raw.sendall(b"POST /v2/health/live HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
         answer = b""
         while piece := raw.recv(4096):
             answer += piece
