@@ -83,6 +83,7 @@ def new_certificate(folder):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(MINUTES * 60 + 600)
 def test_soak(resnet8, tmp_path):
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
