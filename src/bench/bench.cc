@@ -201,7 +201,7 @@ int bench_main(const BenchOptions& o) {
   const Protocol protocol = o.protocol == "grpc" ? Protocol::kGrpc : o.protocol == "rest" ? Protocol::kRest : Protocol::kRestJson;
   const auto plan = plan_of(o.load, o.batch);
   if (!plan.ok()) return fail(plan.status());
-  const auto target = parse_target(o.address, protocol == Protocol::kGrpc);
+  const auto target = parse_target(o.address, protocol == Protocol::kGrpc, o.tls);
   if (!target.ok()) return fail(target.status());
   if (o.threads < 1 || o.threads > kMostThreads) return fail(invalid_argument("--threads: must be 1 to 256"));
   if (!o.load.compare.empty())

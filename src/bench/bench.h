@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/tls.h"
+
 namespace verge::bench {
 
 // The part of the command line that says which load there is; `verge simulate` takes it too.
@@ -40,6 +42,7 @@ struct BenchOptions {
   std::vector<std::string> shapes;  // "NAME=1,3,224,224"
   long long samples = 1000;
   long long batch = 1;
+  TlsOptions tls;
   std::string token_file;
   std::vector<std::string> headers;  // "name:value"
   bool send_deadline = true;

@@ -56,16 +56,19 @@ Result<int> connect_tcp(const Target& t) {
 
 std::string Target::text() const { return port ? host + ":" + std::to_string(port) : host; }
 
-Result<Target> parse_target(const std::string& address, bool grpc) {
+Result<Target> parse_target(const std::string& address, bool grpc, TlsOptions tls) {
   Target t;
   t.grpc = grpc;
   std::string a = address;
-  for (const char* scheme : {"grpc://", "http://"})
+  for (const std::string scheme : {"grpc://", "http://", "grpcs://", "https://"})
     if (a.starts_with(scheme)) {
-      a = a.substr(std::strlen(scheme));
+      a = a.substr(scheme.size());
+      tls.on |= scheme.ends_with("s://");
       break;
     }
-  if (a.starts_with("https://")) return invalid_argument(address + ": bench speaks without TLS; point it at a plain listener");
+  if (tls.wanted()) {
+    VERGE_ASSIGN(t.tls, TlsClient::create(tls));
+  }
   if (a.starts_with("unix:")) {
     t.host = a;
     return t;
@@ -85,13 +88,26 @@ Result<Target> parse_target(const std::string& address, bool grpc) {
 Channel::~Channel() { ::close(fd_); }
 
 Result<std::unique_ptr<Channel>> Channel::open(const Target& t) {
-  VERGE_ASSIGN(const int fd, t.host.starts_with("unix:") ? connect_unix(t) : connect_tcp(t));
-  return t.grpc ? make_http2_channel(fd, t) : make_http1_channel(fd, t);
+  const bool local = t.host.starts_with("unix:");
+  VERGE_ASSIGN(const int fd, local ? connect_unix(t) : connect_tcp(t));
+  std::unique_ptr<net::TlsStream> tls;
+  if (t.tls) {
+    auto made = t.tls->connect(fd, local ? "localhost" : t.host, t.grpc ? "h2" : "http/1.1");
+    if (!made.ok()) {
+      ::close(fd);
+      return made.status().prefixed("server at " + t.text());
+    }
+    tls = std::move(*made);
+  }
+  return t.grpc ? make_http2_channel(fd, std::move(tls), t) : make_http1_channel(fd, std::move(tls), t);
 }
+
+ssize_t Channel::read_some(void* p, size_t n) { return tls_ ? tls_->read(p, n) : ::recv(fd_, p, n, MSG_DONTWAIT); }
 
 bool Channel::write_out() {
   while (written_ < out_.size()) {
-    const ssize_t n = ::send(fd_, out_.data() + written_, out_.size() - written_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const iovec left{out_.data() + written_, out_.size() - written_};
+    const ssize_t n = tls_ ? tls_->write(&left, 1) : ::send(fd_, left.iov_base, left.iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       blocked_ = true;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/tls.h"
 #include "core/status.h"
 #include "net/bytes.h"
 
@@ -18,9 +19,12 @@ struct Target {
   std::string host;  // or "unix:/path"
   int port = 0;
   bool grpc = true;
+  std::shared_ptr<const TlsClient> tls;  // nullptr: without
   std::string text() const;
+  const char* scheme() const { return tls ? "https" : "http"; }
 };
-Result<Target> parse_target(const std::string& address, bool grpc);
+// "https://" and "grpcs://" before the address ask for TLS too.
+Result<Target> parse_target(const std::string& address, bool grpc, TlsOptions tls = {});
 
 // What a request needs beside its body; outlives the requests made of it.
 struct Form {
@@ -81,16 +85,19 @@ class Channel {
   virtual size_t under_way() const = 0;
 
  protected:
-  Channel(int fd) : fd_(fd) {}
+  Channel(int fd, std::unique_ptr<net::TlsStream> tls) : fd_(fd), tls_(std::move(tls)) {}
   bool write_out();  // out_ to the kernel
+  // As recv() without waiting. Where `n` is at least 16 KiB nothing stays behind inside TLS, of which the socket would not tell.
+  ssize_t read_some(void* p, size_t n);
   int fd_;
+  std::unique_ptr<net::TlsStream> tls_;
   bool blocked_ = false;
   net::ByteBuffer out_;
   size_t written_ = 0;
 };
 
-std::unique_ptr<Channel> make_http1_channel(int fd, const Target& target);
-std::unique_ptr<Channel> make_http2_channel(int fd, const Target& target);
+std::unique_ptr<Channel> make_http1_channel(int fd, std::unique_ptr<net::TlsStream> tls, const Target& target);
+std::unique_ptr<Channel> make_http2_channel(int fd, std::unique_ptr<net::TlsStream> tls, const Target& target);
 
 // One request and its answer, waiting at most `seconds`. For what is asked before and after the load.
 Status call_once(Channel& channel, Exchange& e, double seconds);

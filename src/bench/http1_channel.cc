@@ -1,6 +1,5 @@
 // REST over HTTP/1.1: one request at a time on a connection.
 #include <strings.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,7 +15,7 @@ constexpr size_t kMostHead = 64 << 10, kMostAnswer = size_t{1} << 30;
 
 class Http1Channel final : public Channel {
  public:
-  Http1Channel(int fd, const Target& target) : Channel(fd), host_(target.port ? target.text() : "localhost") {}
+  Http1Channel(int fd, std::unique_ptr<net::TlsStream> tls, const Target& target) : Channel(fd, std::move(tls)), host_(target.port ? target.text() : "localhost") {}
 
   bool free() const override { return !current_ && !closing_; }
   bool draining() const override { return closing_; }
@@ -51,7 +50,7 @@ class Http1Channel final : public Channel {
   bool receive(std::vector<Exchange*>& done) override {
     constexpr size_t kStep = 64 << 10;
     char* to = in_.room(std::max<size_t>(kStep, wanted_ > in_.size() ? wanted_ - in_.size() : 0));
-    const ssize_t n = ::recv(fd_, to, in_.capacity() - in_.size(), MSG_DONTWAIT);
+    const ssize_t n = read_some(to, in_.capacity() - in_.size());
     if (n < 0) return errno == EAGAIN || errno == EINTR;
     if (n == 0) {
       if (current_ && head_ && until_close_) finish(in_.size() - head_, done);
@@ -173,6 +172,8 @@ class Http1Channel final : public Channel {
 
 }  // namespace
 
-std::unique_ptr<Channel> make_http1_channel(int fd, const Target& target) { return std::make_unique<Http1Channel>(fd, target); }
+std::unique_ptr<Channel> make_http1_channel(int fd, std::unique_ptr<net::TlsStream> tls, const Target& target) {
+  return std::make_unique<Http1Channel>(fd, std::move(tls), target);
+}
 
 }  // namespace verge::bench

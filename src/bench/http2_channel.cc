@@ -1,6 +1,5 @@
-// gRPC over HTTP/2 without TLS, by nghttp2, whose memory comes from a pool that is warm after the first requests.
+// gRPC over HTTP/2, by nghttp2, whose memory comes from a pool that is warm after the first requests.
 #include <nghttp2/nghttp2.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -31,7 +30,8 @@ int number(const uint8_t* p, size_t n) {
 
 class Http2Channel final : public Channel {
  public:
-  Http2Channel(int fd, const Target& target) : Channel(fd), authority_(target.port ? target.text() : "localhost"), buffer_(256 << 10) {
+  Http2Channel(int fd, std::unique_ptr<net::TlsStream> tls, const Target& target)
+      : Channel(fd, std::move(tls)), authority_(target.port ? target.text() : "localhost"), scheme_(target.scheme()), buffer_(256 << 10) {
     nghttp2_session_callbacks* c;
     nghttp2_session_callbacks_new(&c);
     nghttp2_session_callbacks_set_on_header_callback(c, on_header);
@@ -59,7 +59,7 @@ class Http2Channel final : public Channel {
     size_t n = 0;
     fields_.resize(7 + f.fields.size());
     fields_[n++] = field(":method", "POST", kStays);
-    fields_[n++] = field(":scheme", "http", kStays);
+    fields_[n++] = field(":scheme", scheme_, kStays);
     fields_[n++] = field(":path", f.path, kStays);
     fields_[n++] = field(":authority", authority_, kStays);
     fields_[n++] = field("te", "trailers", kStays);
@@ -101,7 +101,7 @@ class Http2Channel final : public Channel {
   }
 
   bool receive(std::vector<Exchange*>& done) override {
-    const ssize_t n = ::recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    const ssize_t n = read_some(buffer_.data(), buffer_.size());
     bool well = true;
     if (n > 0) well = nghttp2_session_mem_recv(session_, buffer_.data(), static_cast<size_t>(n)) >= 0;
     else if (n == 0 || (errno != EAGAIN && errno != EINTR)) well = false;
@@ -171,6 +171,7 @@ class Http2Channel final : public Channel {
   net::PoolMem memory_;
   nghttp2_session* session_ = nullptr;
   std::string authority_;
+  const char* scheme_;
   std::vector<nghttp2_nv> fields_;
   std::vector<Exchange*> open_, finished_;
   std::vector<uint8_t> buffer_;
@@ -179,6 +180,8 @@ class Http2Channel final : public Channel {
 
 }  // namespace
 
-std::unique_ptr<Channel> make_http2_channel(int fd, const Target& target) { return std::make_unique<Http2Channel>(fd, target); }
+std::unique_ptr<Channel> make_http2_channel(int fd, std::unique_ptr<net::TlsStream> tls, const Target& target) {
+  return std::make_unique<Http2Channel>(fd, std::move(tls), target);
+}
 
 }  // namespace verge::bench

@@ -65,6 +65,11 @@ Command add_bench(CLI::App& root) {
   c->add_option("--shape", o->shapes, "NAME=1,3,224,224: of an input with free dimensions");
   c->add_option("--samples", o->samples, "samples to read at most (default 1000)")->check(CLI::Range(1LL, 1'000'000LL));
   c->add_option("-b,--batch", o->batch, "samples a request (default 1)")->check(CLI::Range(1LL, 65536LL));
+  c->add_flag("--tls", o->tls.on, "speak TLS, as to an https:// address; so do the four below");
+  c->add_option("--ca", o->tls.ca, "PEM file of the authorities that the server's certificate must come from (default: the system's)");
+  c->add_flag("--insecure", o->tls.insecure, "take whatever certificate the server shows");
+  c->add_option("--cert", o->tls.certificate, "PEM file of the client's own certificate, where the server asks for one");
+  c->add_option("--key", o->tls.key, "PEM file of its key");
   c->add_option("--token-file", o->token_file, "file with the bearer token to send");
   c->add_option("--header", o->headers, "NAME:VALUE, sent with each request");
   c->add_flag("!--keep-deadline", o->send_deadline, "do not tell the server the deadline (else: grpc-timeout, over REST the parameter timeout)");

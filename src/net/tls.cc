@@ -126,12 +126,16 @@ Result<Context> make_context(const TlsOptions& o) {
 
 }  // namespace
 
-TlsStream::TlsStream(SSL* ssl, int fd) : ssl_(ssl) {
+TlsStream::TlsStream(SSL* ssl, int fd, End end) : ssl_(ssl) {
   BIO* bio = BIO_new(socket_method());
   BIO_set_data(bio, reinterpret_cast<void*>(static_cast<intptr_t>(fd)));
   BIO_set_init(bio, 1);
   SSL_set_bio(ssl_, bio, bio);
-  SSL_set_accept_state(ssl_);
+  if (end == End::kServer) {
+    SSL_set_accept_state(ssl_);
+  } else {
+    SSL_set_connect_state(ssl_);
+  }
 }
 
 TlsStream::~TlsStream() { SSL_free(ssl_); }

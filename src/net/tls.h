@@ -26,7 +26,9 @@ class TlsStream {
  public:
   enum class Handshake { kDone, kWantRead, kWantWrite, kPlainHttp, kFailed };
 
-  TlsStream(SSL* ssl, int fd);
+  enum class End { kServer, kClient };
+
+  TlsStream(SSL* ssl, int fd, End end = End::kServer);
   ~TlsStream();
   TlsStream(const TlsStream&) = delete;
   TlsStream& operator=(const TlsStream&) = delete;

@@ -17,7 +17,9 @@ import pytest
 from conftest import ROOT, VERGE, Server, run_verge
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "tests" / "net"))
 import harness  # noqa: E402
+from certificates import Authority  # noqa: E402
 
 CONFORMANCE_PYTHON = ROOT / ".venv" / "conformance" / "bin" / "python"
 VARIANT = "onnxruntime-onnx-f32"
@@ -49,6 +51,50 @@ def test_right_answers_are_counted_over_each_protocol(server, images, protocol):
     # Images 0-199 of the published model: 0.88 on all thousand.
     assert 0.80 <= part["accuracy"] <= 0.95
     assert sum(part["variants"].values()) == 200
+
+
+@pytest.fixture(scope="module")
+def secured(resnet8, tmp_path_factory):
+    """A server that wants its clients' certificates, and the folder of these."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority, other = Authority(folder), Authority(folder, "other")
+    authority.sign("server")
+    authority.sign("client")
+    other.sign("stranger")
+    config = folder / "server.yaml"
+    config.write_text("listeners: [{address: '127.0.0.1:0', tls: true}]\ntls: {certificate: server.pem, key: server.key, client_ca: ca.pem, clients: require}\n")
+    with Server(resnet8, "--config", config, listen=None) as running:
+        yield running, folder
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest", "rest-json"])
+def test_tls_with_certificates_on_both_sides(secured, protocol):
+    server, folder = secured
+    result = bench(f"https://{server.address}", "-m", "resnet8", "-p", protocol, "-n", 4, "-b", 32, "--requests", 40, "--warm-up", 0, "--ca", folder / "ca.pem",
+                   "--cert", folder / "client.pem", "--key", folder / "client.key")
+    part = result["tenants"][0]
+    assert part["offered"] == part["answered"] == 40, part["refusals"]
+
+
+def test_tls_that_does_not_come_about_says_why(secured, server):
+    secure, folder = secured
+    mine = ("--cert", folder / "client.pem", "--key", folder / "client.key")
+
+    def refused(address, *arguments):
+        done = bench(address, "-m", "resnet8", "--requests", 1, *arguments, check=False)
+        assert done.returncode == 2 or done.returncode == 3, done
+        return done.stderr
+
+    address = f"https://{secure.address}"
+    assert "certificate is not accepted" in refused(address, *mine) and "--ca" in refused(address, *mine)
+    assert "not accepted" in refused(address, *mine, "--ca", folder / "other.pem")
+    assert "TLS" in refused(f"https://{server.address}", "--insecure") and "without TLS" in refused(f"https://{server.address}", "--insecure")
+    assert "stranger.key" in refused(address, "--cert", folder / "client.pem", "--key", folder / "stranger.key")
+    assert "give both" in refused(address, "--cert", folder / "client.pem")
+    assert "none.pem" in refused(address, "--ca", folder / "none.pem")
+    for arguments in (("--insecure",), ("--insecure", "--cert", folder / "stranger.pem", "--key", folder / "stranger.key")):
+        assert refused(address, *arguments)  # in TLS 1.3 a client learns of it after the handshake only
+    assert bench(secure.address, "-m", "resnet8", "--requests", 5, "--warm-up", 0, "--insecure", *mine)["tenants"][0]["answered"] == 5
 
 
 def test_an_open_loop_offers_what_it_says_whatever_the_server_does(server):
