@@ -22,6 +22,8 @@ int index_of(int64_t rows) {
   return std::countr_zero(static_cast<uint64_t>(rows));
 }
 
+bool is_one_run(const BatchCurve& curve, std::span<const int64_t> fixed, int64_t rows) { return fixed.empty() || next_chunk(fixed, rows, &curve).rows == rows; }
+
 }  // namespace
 
 void BatchCurve::seed(int64_t rows, uint64_t ns) {
@@ -102,7 +104,7 @@ void Demand::add(uint64_t now_ns, uint64_t cost_ns) {
   last_ns_ = now_ns;
 }
 
-int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, double demand, uint64_t turn) {
+int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, double demand, uint64_t turn, std::span<const int64_t> fixed) {
   const int64_t limit = std::min({waiting, most, BatchCurve::kMostRows});
   const uint64_t one = curve.predict(1);
   if (limit <= 1 || one == 0) return 1;
@@ -118,6 +120,7 @@ int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, doub
   int64_t best = 1;
   double best_cost = cost(1);
   for (int64_t rows = 2; rows <= limit && curve.predict(rows) <= longest; rows *= 2) {
+    if (!is_one_run(curve, fixed, rows)) continue;
     // Sizes grow one step at a time: each is tried only once the one below it is known.
     if (curve.seen(rows) < kFirstRuns) return rows;
     if (const double c = cost(rows); c < worth * best_cost) {
@@ -127,18 +130,20 @@ int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, doub
   }
   if (turn % kLookAgain == 0) {
     // One step up or down in turn, so that a size that was slow for a while is not given up for ever.
-    const int64_t other = (turn / kLookAgain) % 2 == 0 ? best * 2 : best / 2;
+    const bool up = (turn / kLookAgain) % 2 == 0;
+    int64_t other = up ? best * 2 : best / 2;
+    while (other > 1 && other <= limit && !is_one_run(curve, fixed, other)) other = up ? other * 2 : other / 2;
     if (other >= 1 && other <= limit) return other;
   }
   return best;
 }
 
-uint64_t hold_ns(const BatchCurve& curve, int64_t rows, int64_t most, uint64_t gap_ns, uint64_t slack_ns) {
+uint64_t hold_ns(const BatchCurve& curve, int64_t rows, int64_t most, uint64_t gap_ns, uint64_t slack_ns, std::span<const int64_t> fixed) {
   if (rows >= std::min(most, BatchCurve::kMostRows) || gap_ns == 0) return 0;
   const uint64_t one = curve.predict(1), now = curve.predict(rows), more = curve.predict(rows + 1);
   if (one == 0 || gap_ns >= one || one + now <= more) return 0;
   const uint64_t saved = one + now - more;
-  if (saved < 2 * gap_ns * static_cast<uint64_t>(rows)) return 0;
+  if (saved < 2 * gap_ns * static_cast<uint64_t>(rows) || !is_one_run(curve, fixed, rows + 1)) return 0;
   const uint64_t hold = std::min({2 * gap_ns, one / 2, kLongestHoldNs});
   return hold < slack_ns ? hold : 0;
 }

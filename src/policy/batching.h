@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace verge::policy {
 
@@ -57,12 +58,13 @@ class Demand {
 // least mean time until those who wait and those who will come meanwhile are answered: with k = waiting / size runs, those who wait take
 // run(size) (k + 1) / 2, and demand / (1 - demand) times as many come before the lane is idle again, who wait for all k. Else the one with the least
 // time a sample, where a larger one must save 5 %. A run takes at most 4 ms, or eight times that of one sample. Sizes hardly seen are tried;
-// `turn` counts decisions, and now and then another size is looked at again.
-int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, double demand, uint64_t turn);
+// `turn` counts decisions, and now and then another size is looked at again. Where the engine's files have the sizes `fixed` (ascending; empty: any size
+// runs), only what one of them takes in one run, if padded, is a size: what is cut again saves nothing.
+int64_t choose_rows(const BatchCurve& curve, int64_t waiting, int64_t most, double demand, uint64_t turn, std::span<const int64_t> fixed = {});
 
 // How long a lane should stay idle for one more sample to join `rows` waiting ones, in ns; 0: not at all. Waiting is bought only where samples
 // come faster than a lane could serve them one by one (mean gap `gap_ns` < the time of a run of one) and joining saves at least twice the
-// time that all who wait lose. `slack_ns` is what the earliest deadline leaves beyond a run of all of them.
-uint64_t hold_ns(const BatchCurve& curve, int64_t rows, int64_t most, uint64_t gap_ns, uint64_t slack_ns);
+// time that all who wait lose, and one run takes them all. `slack_ns` is what the earliest deadline leaves beyond a run of all of them.
+uint64_t hold_ns(const BatchCurve& curve, int64_t rows, int64_t most, uint64_t gap_ns, uint64_t slack_ns, std::span<const int64_t> fixed = {});
 
 }  // namespace verge::policy

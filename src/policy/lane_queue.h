@@ -40,6 +40,7 @@ struct WaitingGroup {
   };
   std::vector<Entry> heap;  // the least first
   BatchCurve curve;
+  std::vector<int64_t> fixed;  // batch sizes of the engine's files, ascending; empty: any size runs
   int64_t rows_waiting = 0;
   uint64_t last_arrival_ns = 0, gap_ns = 0;  // mean time between arrivals
   uint64_t hold_until_ns = 0;                // 0: nothing is held
@@ -282,7 +283,7 @@ template <typename Run>
 uint64_t LaneQueue<Run>::hold(Group& g, uint64_t now) const {
   const int64_t most = g.heap.front().run->most_rows();
   // Seldom worth it: only then are the deadlines looked at.
-  const uint64_t ns = hold_ns(g.curve, g.rows_waiting, most, g.gap_ns, UINT64_MAX);
+  const uint64_t ns = hold_ns(g.curve, g.rows_waiting, most, g.gap_ns, UINT64_MAX, g.fixed);
   if (ns == 0) return 0;
   uint64_t slack = UINT64_MAX;
   for (const Entry& e : g.heap) {
@@ -298,7 +299,7 @@ template <typename Ended>
 void LaneQueue<Run>::fill(Group& g, uint64_t now, std::vector<Run*>& batch, Ended& ended) {
   const Run* leader = g.heap.front().run;
   const int64_t most = leader->joins ? leader->most_rows() : 1;
-  const int64_t wanted = std::max(choose_rows(g.curve, g.rows_waiting, most, demand_.share(), ++g.decisions), leader->batch);
+  const int64_t wanted = std::max(choose_rows(g.curve, g.rows_waiting, most, demand_.share(), ++g.decisions, g.fixed), leader->batch);
   int64_t rows = 0;
   uint64_t earliest = UINT64_MAX;
   const uint64_t key = leader->shape_key;

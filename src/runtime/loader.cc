@@ -507,6 +507,7 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
   for (uint32_t lane = 0; lane < lanes; ++lane) {
     LaneGroup& group = resident->groups[lane];
     group.heap.reserve(policy::BatchCurve::kMostRows);
+    if (spec.stages.empty()) group.fixed = resident->model->fixed_batches();
     group.stages.resize(resident->stages.size());
     group.work.joined.resize(source.manifest.network.inputs.size());
     group.work.joined_inputs.resize(source.manifest.network.inputs.size());

@@ -88,6 +88,32 @@ TEST(ChooseRows, TakesTheSizeWithTheLeastTimeASample) {
   EXPECT_EQ(policy::choose_rows(young, 64, 64, 1.0, 1), 2);  // sizes are tried one step at a time
 }
 
+// Two samples that go through a file for one after the other save nothing: they are no batch.
+TEST(ChooseRows, OfFilesWithFixedSizesOnlyWhatOneRunTakes) {
+  const std::vector<int64_t> fixed = {1, 8};
+  const auto curve = [](uint64_t one_us, uint64_t eight_us) {
+    BatchCurve c;
+    for (int i = 0; i < 8; ++i) c.learn(1, one_us * 1000), c.learn(8, eight_us * 1000);
+    return c;
+  };
+  // That busy moments made 2 and 4 look cheap does not matter.
+  BatchCurve linear = curve(100, 800);
+  for (int i = 0; i < 8; ++i) linear.learn(2, 150'000), linear.learn(4, 280'000);
+  EXPECT_EQ(policy::choose_rows(linear, 4, 8, 1.0, 1), 4);
+  EXPECT_EQ(policy::choose_rows(linear, 4, 8, 1.0, 1, fixed), 1);
+  EXPECT_EQ(policy::choose_rows(linear, 64, 8, 1.0, 1, fixed), 1);
+  EXPECT_EQ(policy::choose_rows(linear, 64, 8, 1.0, 512, fixed), 1);   // one step down from one
+  EXPECT_EQ(policy::choose_rows(linear, 64, 8, 1.0, 1024, fixed), 8);  // looked at again: the next size up is 8
+  EXPECT_EQ(policy::choose_rows(linear, 7, 8, 1.0, 1024, fixed), 1);
+  EXPECT_EQ(policy::choose_rows(curve(100, 500), 64, 8, 1.0, 1, fixed), 8);
+  EXPECT_EQ(policy::choose_rows(curve(100, 500), 64, 8, 1.0, 512, fixed), 1);
+  EXPECT_EQ(policy::choose_rows(curve(100, 500), 7, 8, 1.0, 1, fixed), 1);  // 4 are cut: four runs of one take less than a padded one of 8
+  EXPECT_EQ(policy::choose_rows(curve(100, 250), 7, 8, 1.0, 1, fixed), 4);  // a padded one takes less; tried, as it was never seen
+  BatchCurve young;
+  young.seed(1, 100'000);
+  EXPECT_EQ(policy::choose_rows(young, 64, 8, 1.0, 1, fixed), 8);  // the smallest that there is
+}
+
 TEST(Hold, WaitingIsBoughtOnlyWhereItPaysAndDeadlinesAllow) {
   const BatchCurve flat = curve_of({1000, 1010, 1020, 1030, 1040, 1050, 1060}), linear = curve_of({1000, 2000, 4000});
   EXPECT_GT(policy::hold_ns(flat, 1, 64, 10'000, UINT64_MAX), 0u);
@@ -98,6 +124,12 @@ TEST(Hold, WaitingIsBoughtOnlyWhereItPaysAndDeadlinesAllow) {
   EXPECT_EQ(policy::hold_ns(flat, 64, 64, 10'000, UINT64_MAX), 0u);     // full
   EXPECT_EQ(policy::hold_ns(flat, 60, 64, 10'000, UINT64_MAX), 0u);     // too many would wait for one
   EXPECT_EQ(policy::hold_ns(BatchCurve(), 1, 64, 10'000, UINT64_MAX), 0u);
+  BatchCurve eight;  // a line from one to eight, on which no other size runs
+  eight.seed(1, 1'000'000);
+  eight.seed(8, 5'000'000);
+  EXPECT_GT(policy::hold_ns(eight, 1, 8, 10'000, UINT64_MAX), 0u);
+  EXPECT_EQ(policy::hold_ns(eight, 1, 8, 10'000, UINT64_MAX, std::vector<int64_t>{1, 8}), 0u);
+  EXPECT_GT(policy::hold_ns(eight, 7, 8, 10'000, UINT64_MAX, std::vector<int64_t>{1, 8}), 0u);
 }
 
 // Serves the least place until `turns` are over; says what each tenant got.
