@@ -277,6 +277,8 @@ int bench_main(const BenchOptions& o) {
   record.protocol = std::string(protocol_name(protocol)) + ", " + std::to_string(connections) + (connections == 1 ? " connection, " : " connections, ") + std::to_string(o.threads) +
                     (o.threads == 1 ? " thread" : " threads");
   record.data = prepared->data;
+  // Of the machine's monotonic clock: what else was seen on it can be set beside the late answers.
+  record.settings["measured_from_s"] = static_cast<double>(run.measured_ns) * 1e-9;
   record.interrupted = os::interrupted();
   add_notes(record, senders, *target);
   if (const Status s = show(record, o.load); !s.ok()) return fail(s);

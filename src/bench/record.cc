@@ -125,6 +125,13 @@ Json part_json(const Part& p, double seconds) {
     std::snprintf(line, sizeof line, "%.6g %.6g %.6g %.6g %.6g %.6g", s.offered, s.answered, s.in_time, s.refused, s.p50, s.p99);
     timeline.push_back(line);
   }
+  Json late = Json::array();
+  for (const LateAnswer& a : p.late) {
+    char line[128];
+    std::snprintf(line, sizeof line, "%.6f %.3f %.3f %.6g", static_cast<double>(a.intended) * 1e-9, static_cast<double>(a.waited) * 1e-6, static_cast<double>(a.took) * 1e-6, a.measured_ms);
+    late.push_back(line);
+  }
+  if (!late.empty()) j["late"] = {{"columns", "at_s client_wait_ms took_ms server_ms"}, {"first", late}};
   if (!timeline.empty()) j["timeline"] = {{"columns", "offered answered in_time refused p50_us p99_us"}, {"slots", timeline}};
   return j;
 }
@@ -156,6 +163,19 @@ Result<Part> parse_part(const Json& j, const std::string& where) {
       RecordSlot s;
       if (!line.is_string() || p.timeline.size() >= 10'000) break;
       if (std::sscanf(line.get_ref<const std::string&>().c_str(), "%lf %lf %lf %lf %lf %lf", &s.offered, &s.answered, &s.in_time, &s.refused, &s.p50, &s.p99) == 6) p.timeline.push_back(s);
+    }
+  }
+  if (r.has("late")) {
+    JsonReader t(r.object("late"), where + ".late");
+    for (const Json& line : t.array("first")) {
+      double at = 0, waited = 0, took = 0;
+      LateAnswer a{};
+      if (!line.is_string() || p.late.size() >= Tally::kMostLate) break;
+      if (std::sscanf(line.get_ref<const std::string&>().c_str(), "%lf %lf %lf %lf", &at, &waited, &took, &a.measured_ms) != 4 || !(at >= 0 && at < 1e9) || !(waited >= 0 && waited < 1e9) || !(took >= 0 && took < 1e9)) break;
+      a.intended = static_cast<uint64_t>(std::llround(at * 1e9));
+      a.waited = static_cast<uint64_t>(std::llround(waited * 1e6));
+      a.took = static_cast<uint64_t>(std::llround(took * 1e6));
+      p.late.push_back(a);
     }
   }
   VERGE_RETURN_IF_ERROR(r.status());
@@ -245,6 +265,8 @@ Record make_record(const Plan& plan, const std::vector<Tally>& tallies, double s
     p.settings = tenant_json(plan.tenants[i]);
     p.deadline_ms = plan.tenants[i].deadline_ms;
     p.has_deadline = p.deadline_ms > 0;
+    p.late = t.late;
+    std::sort(p.late.begin(), p.late.end(), [](const LateAnswer& a, const LateAnswer& b) { return a.intended < b.intended; });
     deadline |= p.has_deadline;
     r.tenants.push_back(std::move(p));
   }

@@ -38,6 +38,7 @@ struct Part {
   double expected_accuracy = -1, predicted_ms = -1, measured_ms = -1, energy_mj = -1;
   bool energy_measured = false;
   std::vector<RecordSlot> timeline;
+  std::vector<LateAnswer> late;  // in order of time, the first few hundred; of a tenant
 
   double rate(double seconds) const { return seconds > 0 ? static_cast<double>(answered) / seconds : 0; }
   // Share of what was offered that was not answered in time; -1 where there is no deadline.

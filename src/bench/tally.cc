@@ -76,6 +76,7 @@ void Tally::record(const Outcome& o) {
   const bool timely = !o.deadline_ns || took <= o.deadline_ns;
   in_time += timely;
   nearly_in_time += !o.deadline_ns || took <= o.deadline_ns + o.deadline_ns / 10;
+  if (!timely && late.size() < kMostLate) late.push_back({o.intended, o.sent - std::min(o.sent, o.intended), took, o.measured_ms});
   from_intended.record(took);
   from_sending.record(o.done - std::min(o.done, o.sent));
   samples += static_cast<uint64_t>(o.samples);
@@ -105,6 +106,7 @@ void Tally::add(const Tally& o) {
     (this->*field).sum += (o.*field).sum;
     (this->*field).n += (o.*field).n;
   }
+  late.insert(late.end(), o.late.begin(), o.late.begin() + static_cast<std::ptrdiff_t>(std::min(o.late.size(), kMostLate - std::min(late.size(), kMostLate))));
   if (slots.size() < o.slots.size()) {
     slots.resize(o.slots.size());
     slot_ns = o.slot_ns;

@@ -55,9 +55,17 @@ struct TimeSlot {
   double quantile_us(double q) const;  // 0 where there is nothing
 };
 
+// An answer that came after its deadline, in ns: when it was meant to be sent, how much later it was, when its answer was there, and how much of that the server's own clock saw (ms; negative:
+// it did not say).
+struct LateAnswer {
+  uint64_t intended, waited, took;
+  double measured_ms;
+};
+
 struct Tally {
+  static constexpr size_t kMostLate = 256;  // of which each is told
   // Slots of the time line and how long each is.
-  explicit Tally(size_t parts = 0, uint64_t part_ns = 1) : slot_ns(part_ns), slots(parts) {}
+  explicit Tally(size_t parts = 0, uint64_t part_ns = 1) : slot_ns(part_ns), slots(parts) { late.reserve(kMostLate); }
   void record(const Outcome& o);
   void add(const Tally& o);
 
@@ -78,6 +86,7 @@ struct Tally {
   };
   Mean expected_accuracy, predicted_ms, measured_ms, energy_mj;
   uint64_t energies_measured = 0;
+  std::vector<LateAnswer> late;  // the first of them
   uint64_t slot_ns;
   std::vector<TimeSlot> slots;
 };

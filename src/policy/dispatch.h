@@ -26,17 +26,26 @@ bool run_on_front(const LaneLoad& lane, uint64_t predicted_ns, uint64_t hand_off
 
 // A front that is its own lane answers, and looks at its sockets, between turns of work. A turn ends when what it has answered is worth a system call or two for each connection: an
 // answer should not wait for those that come after it. Where much waits, turns are an eighth of that: reading and writing, and refusing, in larger groups costs less for each.
+// Whatever the group would be worth, an answer that is there is not kept until its deadline has passed.
 class Turn {
  public:
   explicit Turn(uint64_t waiting_work_ns) : least_ns_(std::min(waiting_work_ns / kPart, kLongestNs)) {}
-  void answered(uint32_t connection) { connections_ |= uint64_t{1} << (connection % 64); }
-  // `worked_ns`: since its first run began.
-  bool over(uint64_t worked_ns) const { return worked_ns > std::max(least_ns_, std::min(static_cast<uint64_t>(std::popcount(connections_)) * kForEachNs, kWorthNs)); }
+  // Of a request that was due at `due_ns`, and whose deadline is `deadline_ns`; 0: never. Half of the time between them is left for the way.
+  void answered(uint32_t connection, uint64_t due_ns, uint64_t deadline_ns) {
+    connections_ |= uint64_t{1} << (connection % 64);
+    if (due_ns != 0 && deadline_ns > due_ns) send_by_ns_ = std::min(send_by_ns_, due_ns + (deadline_ns - due_ns) / 2);
+  }
+  // `began_ns`: when its first run did; `run_ns`: what the last one took, as the next one may.
+  bool over(uint64_t now, uint64_t began_ns, uint64_t run_ns) const {
+    if (now + run_ns > send_by_ns_) return true;
+    return now - began_ns > std::max(least_ns_, std::min(static_cast<uint64_t>(std::popcount(connections_)) * kForEachNs, kWorthNs));
+  }
 
  private:
   static constexpr uint64_t kForEachNs = 150'000, kWorthNs = 1'000'000, kPart = 8, kLongestNs = 4'000'000;
   uint64_t least_ns_;
   uint64_t connections_ = 0;
+  uint64_t send_by_ns_ = UINT64_MAX;  // the first of those that were answered
 };
 
 // One engine run out of a request of `remaining` samples.

@@ -424,13 +424,14 @@ void FrontImpl::run_queued() {
       return;
     }
     execute(batch_);
+    const uint64_t began = now;
     if (begun == 0) begun = now;
     now = batch_.back()->finished_ns;
     for (Run* run : batch_) {
-      turn.answered(run->flow);
+      turn.answered(run->flow, run->due_ns, run->request->bounds.deadline_ns);
       done.push(run);
     }
-    if (turn.over(now - begun)) break;
+    if (turn.over(now, begun, now - began)) break;
   }
   complete_all(done);
   if (queue_.empty()) return;
@@ -479,7 +480,7 @@ void FrontImpl::answer(Run* run) {
   tell_chosen(*run, r);
   leave_tenant_place(run);
   end_turn(run);
-  run->version->variant_stats[run->variant]->at(index_, run->tenant).add(*run, r);
+  run->version->variant_stats[run->variant]->at(index_, run->tenant).add(*run, r, r.bounds.deadline_ns != 0 ? os::monotonic_ns() : 0);
   end(r);
 }
 

@@ -84,11 +84,18 @@ size_t BatchStats::index_of(int64_t rows) {
 
 uint64_t BatchStats::size_at(size_t index) { return index < 16 ? index + 1 : uint64_t{1} << (index - 11); }
 
-void VariantStats::Part::add(const Run& run, const Request& r) {
+void VariantStats::Part::add(const Run& run, const Request& r, uint64_t now) {
   if (!run.overran) answered.add(1);
   samples.add(static_cast<uint64_t>(run.batch));
   if (run.padded != 0) padded.add(run.padded);
   if (r.bounds.deadline_ns != 0 && run.assembled_ns > r.bounds.deadline_ns) late.add(1);
+  if (r.bounds.deadline_ns != 0 && !run.overran) {
+    if (run.finished_ns > r.bounds.deadline_ns) {
+      if (run.assembled_ns <= r.bounds.deadline_ns) overdue_run.add(1);
+    } else if (now > r.bounds.deadline_ns) {
+      overdue_turn.add(1);
+    }
+  }
   last_ns.set(run.finished_ns);
   if (run.plan.said) chosen.add(1);
   if (run.plan.left_at != kNoExit && exits != nullptr) {
@@ -172,6 +179,8 @@ std::string Metrics::text(const Gauges& g) const {
   counter("verge_samples_total", "Samples in answered requests.", &VariantStats::Part::samples);
   counter("verge_runs_total", "Engine runs; several requests may share one.", &VariantStats::Part::runs);
   counter("verge_late_runs_total", "Requests that reached the engine after their deadline.", &VariantStats::Part::late);
+  counter("verge_overdue_runs_total", "Requests whose deadline passed while the engine ran.", &VariantStats::Part::overdue_run);
+  counter("verge_overdue_answers_total", "Answers that were there in time and were made after their deadline.", &VariantStats::Part::overdue_turn);
   counter("verge_padded_samples_total", "Samples of padding that engines of fixed batch sizes computed.", &VariantStats::Part::padded);
 
   counter("verge_choices_total", "Requests whose variant or exit was a matter of bounds.", &VariantStats::Part::chosen);

@@ -105,6 +105,7 @@ struct VariantStats {
     Counter padded;
     Counter runs;
     Counter late;     // requests that reached the engine after their deadline
+    Counter overdue_run, overdue_turn;  // answers whose deadline had passed: when the run ended; when they were made, of runs that ended before it
     Counter last_ns;  // os::monotonic_ns() of the last answer
     Counter chosen;   // requests whose variant or exit was a matter of bounds
     Counter energy_uj;
@@ -112,7 +113,7 @@ struct VariantStats {
     std::unique_ptr<Counter[]> exits;    // answers by exit; of a multi-exit model
     Histogram queue, assembly, compute, encode, total;
     BatchStats batches;
-    void add(const Run& run, const Request& answered_request);
+    void add(const Run& run, const Request& answered_request, uint64_t now);
   };
   std::string model, variant;
   std::vector<std::string> exits;  // names

@@ -20,6 +20,7 @@ struct ServerOptions {
   std::vector<Disturbance> disturbances;
   uint64_t request_ns = 0;   // what a request takes outside the lanes, client and way included: half before, half after
   uint64_t lane_ns = 0;      // what each request occupies its lane with beside the engine: reading, transforms, the answer, where one core does it all
+  std::vector<int64_t> way_spread_ns;  // of request_ns: how far it is from its median, at equal shares of all requests, ascending; empty: it is always the same
   bool clairvoyant = false;  // each service time is known in advance
   double watts = 0;          // of a busy lane; 0: energy is unknown
   uint64_t seed = 1;

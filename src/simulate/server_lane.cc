@@ -130,7 +130,7 @@ void VirtualServer::is_free(SimLane& lane) {
   lane.batch.clear();
   lane.places.busy_until_ns.store(0, std::memory_order_relaxed);
   if (!front_is_lane_) return look(lane);
-  if (lane.turn->over(now_ - lane.turn_began)) return begin_writing(lane);
+  if (lane.turn->over(now_, lane.turn_began, now_ - lane.started)) return begin_writing(lane);
   run_turn(lane);
 }
 

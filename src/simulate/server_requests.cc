@@ -171,7 +171,7 @@ void VirtualServer::expire() {
 
 void VirtualServer::finish(SimLane& lane, Job* j, std::string_view exit) {
   if (!front_is_lane_) return answer(j, exit, now_);
-  lane.turn->answered(j->flow);
+  lane.turn->answered(j->flow, j->due_ns, j->deadline_at);
   lane.answers.push_back({j, now_, exit});
 }
 
@@ -208,7 +208,10 @@ void VirtualServer::tell_refused(Job& j, std::string_view code) {
 
 // The client hears of it.
 void VirtualServer::tell(const Job& j, Outcome& o) {
-  const uint64_t done = now_ + (o_.request_ns - half_ns_);
+  auto back = static_cast<int64_t>(o_.request_ns - half_ns_);
+  // What is on its way longer was so before or after: a deadline is told when the request leaves, and counted by the server from when it has read it, so it makes no difference.
+  if (!o_.way_spread_ns.empty()) back += o_.way_spread_ns[static_cast<size_t>(fixed_uniform(o_.seed, j.number, kWayDraw) * static_cast<double>(o_.way_spread_ns.size()))];
+  const uint64_t done = now_ + static_cast<uint64_t>(std::max<int64_t>(back, 0));
   if (j.intended >= warm_ns_) {
     o.intended = j.intended - warm_ns_;
     o.sent = o.intended;

@@ -23,7 +23,7 @@ using bench::Outcome;
 using Does = SimLane::Does;
 
 inline constexpr uint64_t kNever = UINT64_MAX;
-inline constexpr uint64_t kConfidenceDraw = 1000, kAnswerDraw = 2000;
+inline constexpr uint64_t kConfidenceDraw = 1000, kAnswerDraw = 2000, kWayDraw = 3000;
 inline constexpr std::string_view kTooLate = "DEADLINE_EXCEEDED";
 
 // Where a queue puts what ended while it waited.

@@ -91,6 +91,20 @@ TEST(Tally, CountsWhatIsInTimeFromTheIntendedSending) {
   EXPECT_EQ(t.from_sending.max(), 3'000u);
   EXPECT_EQ(t.client_wait.max(), 8'900u);
   EXPECT_EQ(t.slots[0].offered, 5u);
+  ASSERT_EQ(t.late.size(), 2u);
+  EXPECT_EQ(t.late[0].intended, 100u);
+  EXPECT_EQ(t.late[0].waited, 8'900u);
+  EXPECT_EQ(t.late[0].took, 10'900u);
+  EXPECT_LT(t.late[0].measured_ms, 0);
+  // Each of them up to a number.
+  Tally more;
+  o = {};
+  o.deadline_ns = 1;
+  o.done = 2;
+  for (size_t i = 0; i < Tally::kMostLate; ++i) more.record(o);
+  more.add(t);
+  EXPECT_EQ(more.late.size(), Tally::kMostLate);
+  EXPECT_EQ(more.answered - more.in_time, Tally::kMostLate + 2);
 }
 
 TEST(NameCounts, AreBoundedWhateverAServerSends) {

@@ -45,6 +45,9 @@ TEST(Record, IsReadAsItWasWritten) {
   EXPECT_EQ(print_json(record_json(*again)), text);
   EXPECT_EQ(again->tenants[0].in_time, r.tenants[0].in_time);
   EXPECT_GT(again->tenants[0].miss_rate(), 0);
+  ASSERT_EQ(again->tenants[0].late.size(), Tally::kMostLate);
+  EXPECT_EQ(again->tenants[0].late[3].intended, r.tenants[0].late[3].intended);
+  EXPECT_EQ(again->tenants[0].late[3].took, r.tenants[0].late[3].took);
   EXPECT_EQ(again->tenants[1].miss_rate(), -1);
   EXPECT_EQ(again->total.offered, 1000u);
   EXPECT_DOUBLE_EQ(again->total.accuracy(), 0.5);

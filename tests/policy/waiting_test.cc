@@ -37,6 +37,27 @@ TEST(DueNs, KeepsTimeForTheWayBackAndForAWaitThatNobodySaw) {
   EXPECT_EQ(due_ns(100 * kMs, 90 * kMs, 4 * kMs), 90 * kMs);
 }
 
+TEST(Turn, EndsWhenItsAnswersAreWorthSendingOrMustLeave) {
+  constexpr uint64_t kUs = 1000;
+  Turn turn(0);
+  turn.answered(1, 0, 0);
+  EXPECT_FALSE(turn.over(1000 * kUs + 149 * kUs, 1000 * kUs, 20 * kUs));
+  EXPECT_TRUE(turn.over(1000 * kUs + 151 * kUs, 1000 * kUs, 20 * kUs));
+  for (uint32_t connection = 2; connection <= 8; ++connection) turn.answered(connection, 0, 0);
+  EXPECT_FALSE(turn.over(1900 * kUs, 1000 * kUs, 20 * kUs));
+  // One that is there by 1.4 ms and must be with its client by 1.6 ms: the next run would keep it beyond 1.5 ms.
+  turn.answered(9, 1400 * kUs, 1600 * kUs);
+  EXPECT_FALSE(turn.over(1470 * kUs, 1000 * kUs, 20 * kUs));
+  EXPECT_TRUE(turn.over(1490 * kUs, 1000 * kUs, 20 * kUs));
+  // Where much waits, groups are larger, but no answer is kept past its deadline for that.
+  Turn busy(uint64_t{100} * kMs);
+  busy.answered(1, 60 * kMs, 64 * kMs);
+  EXPECT_FALSE(busy.over(53 * kMs, 50 * kMs, kMs));
+  Turn late(uint64_t{100} * kMs);
+  late.answered(1, 51 * kMs, 52 * kMs);
+  EXPECT_TRUE(late.over(51 * kMs, 50 * kMs, kMs));
+}
+
 struct Waiting {
   uint32_t priority = 4, tenant = 0, flow = 0;
   uint64_t due_ns = 0, place = 0, ahead_ns = 0, cost_ns = 10 * kMs, shape_key = 0;

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
 #include <sstream>
 
+#include "runtime/run.h"
 #include "support.h"
 
 namespace verge::runtime {
@@ -63,6 +65,27 @@ TEST(Metrics, TenantsAreALabelWhereThereIsMoreThanOne) {
   const std::string text = metrics.text({});
   EXPECT_NE(text.find("verge_requests_total{model=\"m\",version=\"1\",variant=\"v\",tenant=\"default\"} 1"), std::string::npos) << text;
   EXPECT_NE(text.find("verge_requests_total{model=\"m\",version=\"1\",variant=\"v\",tenant=\"shop\"} 2"), std::string::npos) << text;
+}
+
+TEST(Metrics, WhereADeadlinePassedIsCounted) {
+  VariantStats::Part part;
+  runtime::Run run;
+  Request request;
+  const auto add = [&](uint64_t deadline, uint64_t assembled, uint64_t finished, uint64_t answered) {
+    request.bounds.deadline_ns = deadline;
+    run.assembled_ns = assembled;
+    run.finished_ns = finished;
+    part.add(run, request, answered);
+    return std::array<uint64_t, 3>{part.late.get(), part.overdue_run.get(), part.overdue_turn.get()};
+  };
+  using Counts = std::array<uint64_t, 3>;
+  EXPECT_EQ(add(0, 10, 20, 0), (Counts{0, 0, 0}));
+  EXPECT_EQ(add(30, 10, 20, 25), (Counts{0, 0, 0}));
+  EXPECT_EQ(add(30, 10, 20, 35), (Counts{0, 0, 1}));
+  EXPECT_EQ(add(30, 10, 31, 35), (Counts{0, 1, 1}));
+  EXPECT_EQ(add(30, 31, 32, 35), (Counts{1, 1, 1}));
+  run.overran = true;  // told at its deadline
+  EXPECT_EQ(add(30, 10, 31, 35), (Counts{1, 1, 1}));
 }
 
 TEST(Metrics, BatchSizesHaveTheirPlaces) {

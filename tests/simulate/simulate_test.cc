@@ -4,6 +4,8 @@
 #include <ctime>
 
 #include "bench/record.h"
+#include "os/files.h"
+#include "simulate/calibrate.h"
 #include "simulate/server.h"
 
 namespace verge::simulate {
@@ -313,6 +315,55 @@ TEST(Simulate, WhatCannotBeIsRefused) {
     p.tenants[0].parameters = {bad};
     EXPECT_FALSE(run_simulation(p, {four_exits(0)}, {}, 0).ok()) << name;
   }
+}
+
+// A simulated server in the place of a live one: what a request takes there beside the engine is found again from its results.
+TEST(Calibrate, FindsTheOverheadsOfAServer) {
+  std::vector<SimModel> models = {plain_model("m", constant(100), 0.9)};
+  ServerOptions truth;
+  truth.lanes = 0;
+  truth.connections = 8;
+  truth.lane_ns = 40'000;
+  truth.request_ns = 60'000;
+  for (int i = 0; i < 100; ++i) truth.way_spread_ns.push_back(-20'000 + 800 * i);
+  const auto result = [&](const bench::Plan& plan, const ServerOptions& o) {
+    auto r = run_simulation(plan, models, o, 0);
+    EXPECT_TRUE(r.ok());
+    bench::Record record = bench::make_record(plan, r->tallies, r->seconds);
+    record.kind = "live";
+    return record;
+  };
+  const auto write = [&](const char* name, const bench::Record& record) {
+    const std::string path = testing::TempDir() + name;
+    EXPECT_TRUE(os::write_file_atomic(path, bench::record_json(record).dump()).ok());
+    return path;
+  };
+  bench::Plan alone;
+  alone.tenants.resize(1);
+  alone.tenants[0].model = "m";
+  alone.seconds = 2;
+  bench::Plan load = poisson(1.3e9 / 140'000, 3, 2);
+  load.seed = 7;
+  bench::Record one = result(alone, truth);
+  const std::vector<std::string> files = {write("alone.json", one), write("overload.json", result(load, truth))};
+
+  bench::Plan other = load;
+  other.seed = 8;
+  ServerOptions found = truth;
+  found.lane_ns = found.request_ns = 0;
+  found.way_spread_ns.clear();
+  ASSERT_TRUE(calibrate(files, other, true, models, found).ok());
+  EXPECT_NEAR(static_cast<double>(found.lane_ns), 40'000, 3000);
+  EXPECT_NEAR(static_cast<double>(found.lane_ns + found.request_ns), 120'000, 3000);  // the median of the way is 20 us longer
+  EXPECT_NEAR(static_cast<double>(found.way_spread_ns.front()), -40'000, 3000);
+  EXPECT_NEAR(static_cast<double>(found.way_spread_ns.back()), 40'000, 3000);
+  const bench::Record live = result(other, truth), again = result(other, found);
+  EXPECT_NEAR(live.total.miss_rate(), again.total.miss_rate(), 0.01);
+  EXPECT_GT(live.total.miss_rate(), 0.1);
+
+  // Another load says nothing of this one.
+  other.arrivals.rate *= 2;
+  EXPECT_NE(calibrate(files, other, true, models, found).message().find("arrivals differ"), std::string::npos);
 }
 
 TEST(ServiceTime, SamplesFollowTheSketch) {
