@@ -201,6 +201,24 @@ TEST(Chain, RunsWithoutHeapCallsOnceWarm) {
   }
 }
 
+// Many at a time, in registers as wide as the machine's: all values, each length and each place where the bytes may begin.
+TEST(Chain, BytesBecomeFloatsWhateverTheirNumberAndAlignment) {
+  auto chain = Chain::build(steps_of(R"([{"cast": {"dtype": "FP32"}}])"), spec_of(DType::kUint8, {-1, -1}), {}, "x");
+  ASSERT_TRUE(chain.ok());
+  Chain::Scratch scratch;
+  std::vector<std::byte> bytes(512);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 167 + 5);
+  for (int64_t count = 1; count <= 300; ++count) {
+    const auto offset = static_cast<size_t>(count * 7 % 65);
+    auto out = chain->run({DType::kUint8, {1, count}, {bytes.data() + offset, static_cast<size_t>(count)}}, scratch);
+    ASSERT_TRUE(out.ok());
+    ASSERT_EQ(out->data.size(), static_cast<size_t>(count) * sizeof(float));
+    for (int64_t i = 0; i < count; ++i) {
+      ASSERT_EQ(reinterpret_cast<const float*>(out->data.data())[i], static_cast<float>(bytes[offset + static_cast<size_t>(i)])) << count << " " << i;
+    }
+  }
+}
+
 TEST(Chain, OneChainServesManyThreads) {
   auto chain = Chain::build(steps_of(R"([{"normalise": {"mean": [1, 2], "std": [1, 2]}}, {"softmax": {}}])"),
                             spec_of(DType::kFp32, {-1, 2}), {}, "x");
