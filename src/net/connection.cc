@@ -18,7 +18,8 @@ namespace {
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr int kReadsPerTurn = 4;    // then the other connections have their turn
 constexpr int kTlsReadsPerTurn = 16;  // of one record each
-constexpr size_t kSmallRead = size_t{16} << 10;  // some 100 requests that are taken back at once: half a millisecond
+constexpr size_t kSmallRead = size_t{2} << 10;  // a dozen requests that are taken back at once: less than a tenth of a millisecond
+constexpr size_t kStrangersRead = size_t{16} << 10;
 constexpr std::string_view kSpeakTls =
     "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 50\r\n\r\n"
     "{\"error\":\"this listener speaks TLS; use https://\"}";
@@ -37,7 +38,7 @@ Connection::~Connection() { TimerList::cancel(*this); }
 
 bool Connection::open() {
   interest_ = EPOLLIN | EPOLLRDHUP;
-  if (!front_.loop().add(fd_, interest_, this).ok()) return false;
+  if (!front_.loop().add(fd_, interest_, this, place_).ok()) return false;
   begun_ns_ = front_.loop().now();
   update_timer();
   return true;
@@ -99,11 +100,11 @@ void Connection::read() {
   for (int i = 0; i < limit && fd_ >= 0; ++i) {
     if (session_ && !lingering_ && !session_->wants_bytes()) break;
     const bool small = !session_ || (!closing_ && session_->only_costs());  // a stranger's first bytes too
-    if (small && i) break;
+    if (i && (small || place_ == Loop::Place::kAside)) break;
     std::span<char> room;
     if (session_ && !closing_) room = session_->direct_room();
     const bool direct = !room.empty();
-    if (!direct) room = {front_.read_buffer(), small ? kSmallRead : Front::kReadBytes};
+    if (!direct) room = {front_.read_buffer(), small ? kSmallRead : place_ == Loop::Place::kAside ? kStrangersRead : Front::kReadBytes};
     const ssize_t n = tls_ ? tls_->read(room.data(), room.size()) : recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
     if (n == 0) {
       peer_closed();
@@ -253,11 +254,23 @@ void Connection::settle_now() {
     lingering_ = true;
   }
   if (tls_more_ && may_read()) touch();
+  update_place();
+  if (fd_ < 0) return;
   update_interest();
   update_timer();
 }
 
 bool Connection::may_read() const { return lingering_ || !session_ || (session_->wants_bytes() && queue_.pending() < kHighWater); }
+
+// A stranger, and who lately only costs, does not hold up the others.
+void Connection::update_place() {
+  const bool aside = !served_ || !session_ || session_->only_costs();
+  const Loop::Place place = aside ? Loop::Place::kAside : Loop::Place::kFirst;
+  if (place == place_ || closing_) return;
+  front_.loop().remove(fd_, this, place_);
+  place_ = place;
+  if (!front_.loop().add(fd_, interest_, this, place_).ok()) close_now();
+}
 
 void Connection::update_interest() {
   uint32_t want = 0;
@@ -268,7 +281,7 @@ void Connection::update_interest() {
   if (blocked_) want |= EPOLLOUT;
   if (want == interest_) return;
   interest_ = want;
-  front_.loop().modify(fd_, want, this);
+  front_.loop().modify(fd_, want, this, place_);
 }
 
 // Whether a wait of this kind may begin anew: a byte now and then does not hold a body or an answer open for ever.
@@ -346,7 +359,7 @@ void Connection::begin_stop() {
 void Connection::close_now() {
   if (fd_ < 0) return;
   TimerList::cancel(*this);
-  front_.loop().remove(fd_, this);
+  front_.loop().remove(fd_, this, place_);
   if (session_) session_->abandon();
   if (handshaking_) front_.handshake_ended(0);
   close(fd_);

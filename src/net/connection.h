@@ -86,6 +86,8 @@ class Connection final : public EventHandler, public Timer {
   void restart_wait() { wait_ = Wait::kServer; }
   void touch();  // settle() at the end of this turn
   void note_answer() { answered_ = true; }
+  // A request was answered well: no stranger any more.
+  void note_served() { served_ = true; }
 
   // --- for the front ---
   size_t index = 0;
@@ -102,6 +104,7 @@ class Connection final : public EventHandler, public Timer {
   bool may_read() const;
   void handshake_done();
   void update_interest();
+  void update_place();
   void update_timer();
   bool came_on(Wait wait) const;
 
@@ -127,6 +130,8 @@ class Connection final : public EventHandler, public Timer {
   bool read_blocked_ = false;   // tls_ has to write before it can read
   Wait wait_ = Wait::kServer;
   uint32_t interest_ = 0;
+  bool served_ = false;
+  Loop::Place place_ = Loop::Place::kAside;
   uint64_t begun_ns_ = 0;  // the handshake
 };
 

@@ -245,6 +245,7 @@ void Http1Session::send_reply(Call* call) {
   WriteQueue& queue = connection_.queue();
   const Reply& reply = call->reply;
   const bool close = !keep_alive_ || front.stopping() || peer_closed_;
+  if (reply.http_status < 400) connection_.note_served();
   HeadWriter head;
   head << "HTTP/1.1 " << reply.http_status << " " << reason_phrase(reply.http_status);
   if (!reply.content_type.empty()) head << "\r\nContent-Type: " << reply.content_type;

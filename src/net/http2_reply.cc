@@ -21,6 +21,7 @@ void Http2Session::send_reply(Call* call) {
   ++sending_;
   connection_.touch();
   connection_.note_answer();
+  if (reply.code == Code::kOk && reply.http_status < 400) connection_.note_served();
   nghttp2_data_provider body;
   body.source.ptr = call;
   body.read_callback = [](nghttp2_session*, int32_t, uint8_t*, size_t length, uint32_t* flags, nghttp2_data_source* source,

@@ -8,11 +8,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace verge::net {
 namespace {
 
 constexpr int kEventsPerTurn = 256;
+constexpr int kTimersPerTurn = 8;  // of a list: thousands that are due at once, each the end of a connection, would hold up a turn
+constexpr uint64_t kAsideShareNs = 50'000;   // of a turn, and what the last step takes
 
 // Whose turn it is on this thread.
 thread_local const Loop* running = nullptr;
@@ -48,7 +51,7 @@ void TimerList::cancel(Timer& timer) {
 uint64_t TimerList::next_ns() const { return head_.next_ == &head_ ? UINT64_MAX : head_.next_->at_ns_; }
 
 void TimerList::fire(uint64_t now) {
-  while (head_.next_ != &head_ && head_.next_->at_ns_ <= now) {
+  for (int i = 0; i < kTimersPerTurn && head_.next_ != &head_ && head_.next_->at_ns_ <= now; ++i) {
     Timer* timer = head_.next_;
     cancel(*timer);
     timer->on_timer();
@@ -58,10 +61,12 @@ void TimerList::fire(uint64_t now) {
 Result<std::unique_ptr<Loop>> Loop::create() {
   std::unique_ptr<Loop> loop(new Loop);
   loop->epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  if (loop->epoll_ < 0) return unavailable(errno_text("epoll_create1"));
+  loop->aside_epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  if (loop->epoll_ < 0 || loop->aside_epoll_ < 0) return unavailable(errno_text("epoll_create1"));
   loop->wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (loop->wake_fd_ < 0) return unavailable(errno_text("eventfd"));
-  VERGE_RETURN_IF_ERROR(loop->add(loop->wake_fd_, EPOLLIN, nullptr));
+  VERGE_RETURN_IF_ERROR(loop->add(loop->wake_fd_, EPOLLIN, nullptr, Place::kFirst));
+  VERGE_RETURN_IF_ERROR(loop->add(loop->aside_epoll_, EPOLLIN, &loop->aside_, Place::kFirst));
   loop->ready_.reserve(kEventsPerTurn);
   loop->now_ = now_ns();
   return loop;
@@ -69,26 +74,27 @@ Result<std::unique_ptr<Loop>> Loop::create() {
 
 Loop::~Loop() {
   if (wake_fd_ >= 0) close(wake_fd_);
+  if (aside_epoll_ >= 0) close(aside_epoll_);
   if (epoll_ >= 0) close(epoll_);
 }
 
-Status Loop::add(int fd, uint32_t epoll_events, EventHandler* handler) {
+Status Loop::add(int fd, uint32_t epoll_events, EventHandler* handler, Place place) {
   epoll_event e{};
   e.events = epoll_events;
   e.data.ptr = handler;
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &e) != 0) return unavailable(errno_text("epoll_ctl"));
+  if (epoll_ctl(epoll_of(place), EPOLL_CTL_ADD, fd, &e) != 0) return unavailable(errno_text("epoll_ctl"));
   return {};
 }
 
-void Loop::modify(int fd, uint32_t epoll_events, EventHandler* handler) {
+void Loop::modify(int fd, uint32_t epoll_events, EventHandler* handler, Place place) {
   epoll_event e{};
   e.events = epoll_events;
   e.data.ptr = handler;
-  epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &e);
+  epoll_ctl(epoll_of(place), EPOLL_CTL_MOD, fd, &e);
 }
 
-void Loop::remove(int fd, EventHandler* handler) {
-  epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+void Loop::remove(int fd, EventHandler* handler, Place place) {
+  epoll_ctl(epoll_of(place), EPOLL_CTL_DEL, fd, nullptr);
   for (size_t i = ready_at_; i < ready_.size(); ++i)
     if (ready_[i].handler == handler) ready_[i].events = 0;
 }
@@ -99,6 +105,19 @@ void Loop::wake() {
   if (wake_pending_.exchange(true, std::memory_order_acq_rel)) return;
   const uint64_t one = 1;
   [[maybe_unused]] ssize_t n = write(wake_fd_, &one, sizeof one);
+}
+
+void Loop::run_aside() {
+  const uint64_t end = now_ns() + kAsideShareNs;
+  const EventHandler* first = nullptr;
+  do {
+    epoll_event e;  // one at a time: what it does may remove others
+    if (epoll_wait(aside_epoll_, &e, 1, 0) != 1) return;
+    auto* handler = static_cast<EventHandler*>(e.data.ptr);
+    if (handler == first) return;  // each had its step
+    if (!first) first = handler;
+    handler->on_event(e.events);
+  } while (now_ns() < end);
 }
 
 void Loop::run(const std::function<void()>& end_of_turn, const std::function<uint64_t()>& next_timer_ns) {
@@ -137,6 +156,7 @@ void Loop::run(const std::function<void()>& end_of_turn, const std::function<uin
     }
     ready_.clear();
     ready_at_ = 0;
+    if (std::exchange(aside_.due, false)) run_aside();
     for (TimerList* list : timers_) list->fire(now_);
     end_of_turn();
   }

@@ -50,6 +50,7 @@ class TimerList {
   static void cancel(Timer& timer);
   uint64_t next_ns() const;  // UINT64_MAX when empty
   Timer* first() const { return head_.next_ == &head_ ? nullptr : head_.next_; }
+  // Those that are due, at most some: the next turn, which begins at once, goes on.
   void fire(uint64_t now);
 
  private:
@@ -67,10 +68,12 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  Status add(int fd, uint32_t epoll_events, EventHandler* handler);
-  void modify(int fd, uint32_t epoll_events, EventHandler* handler);
+  // Whom a turn serves: kFirst all that are ready, kAside those after them, one after another, for a share of the turn's time.
+  enum class Place : uint8_t { kFirst, kAside };
+  Status add(int fd, uint32_t epoll_events, EventHandler* handler, Place place);
+  void modify(int fd, uint32_t epoll_events, EventHandler* handler, Place place);
   // Events of this turn that were already fetched for the handler are dropped.
-  void remove(int fd, EventHandler* handler);
+  void remove(int fd, EventHandler* handler, Place place);
   void add_timers(TimerList* list) { timers_.push_back(list); }
 
   // Any thread; async-signal-safe. Many calls before the loop wakes cost one.
@@ -86,8 +89,17 @@ class Loop {
   uint64_t now() const { return now_; }  // as of this turn's start
 
  private:
+  struct Aside final : EventHandler {
+    void on_event(uint32_t) override { due = true; }
+    bool due = false;
+  };
   Loop() = default;
+  int epoll_of(Place place) const { return place == Place::kFirst ? epoll_ : aside_epoll_; }
+  void run_aside();
+
   int epoll_ = -1;
+  int aside_epoll_ = -1;  // itself one of those in epoll_
+  Aside aside_;
   int wake_fd_ = -1;
   bool running_ = true;
   bool again_ = false;

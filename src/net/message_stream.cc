@@ -376,6 +376,7 @@ ssize_t MessageStream::read(size_t length, uint32_t* flags) {
 
 void MessageStream::send(size_t length) {
   WriteQueue& queue = session_->connection().queue();
+  session_->connection().note_served();
   while (length) {
     Call* call = first_;
     const size_t n = Http2Session::queue_reply(queue, call, length);

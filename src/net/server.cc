@@ -16,7 +16,7 @@
 namespace verge::net {
 namespace {
 
-constexpr int kAcceptsPerTurn = 64;
+constexpr int kAcceptsPerTurn = 4;
 constexpr uint64_t kAcceptPauseNs = 100'000'000;  // when the machine has no descriptors left
 
 Status check(const ServerOptions& o) {
@@ -60,7 +60,7 @@ class Server::Impl final {
       fronts_.push_back(std::move(front));
     }
     fronts_[0]->loop().add_timers(&pause_timers_);
-    for (auto& a : acceptors_) VERGE_RETURN_IF_ERROR(fronts_[0]->loop().add(a->listener.fd(), EPOLLIN, a.get()));
+    for (auto& a : acceptors_) VERGE_RETURN_IF_ERROR(fronts_[0]->loop().add(a->listener.fd(), EPOLLIN, a.get(), Loop::Place::kFirst));
     if (shared.options.access_log) {
       std::vector<LineRing*> rings;
       for (auto& front : fronts_) rings.push_back(front->log_lines());
@@ -86,7 +86,7 @@ class Server::Impl final {
       for (auto& a : acceptors_) {
         a->accept(shared.options.max_connections);
         TimerList::cancel(*a);
-        fronts_[0]->loop().remove(a->listener.fd(), a.get());
+        fronts_[0]->loop().remove(a->listener.fd(), a.get(), Loop::Place::kFirst);
         a->listener.close();
       }
       for (auto& front : fronts_) {
@@ -128,7 +128,7 @@ class Server::Impl final {
   struct Acceptor final : EventHandler, Timer {
     Acceptor(Impl& s, Listener l) : server(s), listener(std::move(l)) {}
     void on_event(uint32_t) override { accept(kAcceptsPerTurn); }
-    void on_timer() override { static_cast<void>(server.fronts_[0]->loop().add(listener.fd(), EPOLLIN, this)); }
+    void on_timer() override { static_cast<void>(server.fronts_[0]->loop().add(listener.fd(), EPOLLIN, this, Loop::Place::kFirst)); }
     void accept(int limit) {
       Front& front = *server.fronts_[0];
       for (int i = 0; i < limit; ++i) {
@@ -142,7 +142,7 @@ class Server::Impl final {
         if (exhausted) {
           // Level-triggered: without a pause the loop would spin on the connection that cannot be taken.
           front.metrics().count_shed(Shed::kConnections);
-          front.loop().remove(listener.fd(), this);
+          front.loop().remove(listener.fd(), this, Loop::Place::kFirst);
           server.pause_timers_.arm(*this, front.loop().now());
         }
         return;

@@ -21,7 +21,7 @@ BEFORE, DURING = 1.5, 4.0
 # Attacker, good client and server share the machine's cores with whoever else uses it. What the client and the server waited for a core is taken off; a
 # p99 below this still says more about the machine than about the server. For the same reason what takes too long gets further tries; everything else has
 # to hold each time.
-FLOOR_MS, TRIES = 20, 3
+FLOOR_MS, TRIES = 5, 3
 LONG_TURNS = 0.05  # share of the loop's turns that may take more than 5 ms, other than for want of a core
 SHEDS = ("connections", "header_timeout", "body_timeout", "write_timeout", "reset_flood", "message_size", "receive_budget", "protocol_error", "header_size")
 
