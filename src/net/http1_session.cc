@@ -262,7 +262,7 @@ void Http1Session::send_reply(Call* call) {
   bool views = false;
   if (call->method != Method::kHead) {
     for (const Segment& s : reply.segments) {
-      if (s.size < SegmentWriter::kCopyBelow) {
+      if (s.size < SegmentWriter::kCopyBelow || call->in_runtime) {
         queue.append(reply.bytes(s), s.size);
       } else {
         queue.append_view(reply.bytes(s), s.size);

@@ -121,7 +121,7 @@ size_t Http2Session::queue_reply(WriteQueue& queue, Call* call, size_t length) {
     const Segment& s = reply.segments[call->sent_segment];
     const size_t n = std::min(length, s.size - call->sent_offset);
     const char* p = reply.bytes(s) + call->sent_offset;
-    if (n < SegmentWriter::kCopyBelow) {
+    if (n < SegmentWriter::kCopyBelow || call->in_runtime) {  // a call that a lane still has goes when that brings it back
       queue.append(p, n);
     } else {
       queue.append_view(p, n);

@@ -122,27 +122,25 @@ void Service::done(runtime::Request* request) {
     service.front_.recycle(call);
     return;
   }
-  if (!request->status.ok()) {
-    service.fail(call, std::move(request->status));
-    return;
-  }
+  service.write_answer(call);
+}
+
+void Service::write_answer(Call* call) {
+  runtime::Request& request = call->request;
+  if (!request.status.ok()) return fail(call, std::move(request.status));
   const uint64_t begun = now_ns();
   if (!call->options.wanted.empty()) {
-    if (Status s = service.shape_outputs(call); !s.ok()) {
-      service.fail(call, std::move(s));
-      return;
-    }
+    if (Status s = shape_outputs(call); !s.ok()) return fail(call, std::move(s));
   }
   if (call->part_of) {
     call->part_of->method().write(call);
   } else if (call->is_grpc) {
     write_grpc_infer(call);
   } else if (Status s = write_rest_infer(call); !s.ok()) {
-    service.fail(call, std::move(s));
-    return;
+    return fail(call, std::move(s));
   }
-  request->encode_ns = now_ns() - begun;
-  service.answer(call);
+  request.encode_ns = now_ns() - begun;
+  answer(call);
 }
 
 // A lane still runs it, and reads its inputs: the call stays where it is until done().
@@ -150,8 +148,8 @@ void Service::late(runtime::Request* request) {
   auto* call = static_cast<Call*>(request->owner);
   if (!call->transport) return;
   call->answered_late = true;
-  call->compress_reply = false;  // that may take another thread, and a line of text gains nothing
-  call->service->fail(call, std::move(request->status));
+  call->compress_reply = false;  // that may take another thread
+  call->service->write_answer(call);
 }
 
 void Service::early(runtime::Request* request, const runtime::EarlyAnswer& answer) {

@@ -50,6 +50,7 @@ class Service {
  private:
   static void done(runtime::Request* request);
   static void late(runtime::Request* request);
+  void write_answer(Call* call);  // of its request's status and outputs
   Status write_early(const Call& asked, const runtime::EarlyAnswer& answer, Call* call);
   static void dispatch(Service& service, Call* call);
   static void send(Service& service, Call* call);

@@ -43,10 +43,14 @@ uint64_t ChainTime::cautious_ns() const { return known_ ? static_cast<uint64_t>(
 
 Choice choose_or_probe(std::span<const Candidate> candidates, const Demands& demands, uint64_t wait_ns, Probes& hopeless, bool* probes, std::span<Passed> reasons) {
   const Choice choice = choose(candidates, demands, reasons);
-  if (choice.index >= 0 || choice.refusal != Passed::kDeadline || wait_ns != 0 || !hopeless.next()) return choice;
+  if (choice.index >= 0 || choice.refusal != Passed::kDeadline || wait_ns != 0) return choice;
   Demands timeless = demands;
   timeless.left_ns = kNoDeadline;
   timeless.objective = Objective::kLatency;
+  const Choice fastest = choose(candidates, timeless);
+  if (fastest.index < 0) return choice;
+  const Candidate& c = candidates[static_cast<size_t>(fastest.index)];
+  if ((c.typical_ns == 0 || c.typical_ns > demands.left_ns) && !hopeless.next()) return choice;
   *probes = true;
   return choose(candidates, timeless, reasons);
 }

@@ -66,7 +66,8 @@ class ChainTime {
   bool known_ = true;
 };
 
-// choose(); and where no candidate can be in time though nothing is ahead, now and then the fastest one all the same: `*probes` is then set.
+// choose(); and where no candidate is sure to be in time though nothing is ahead, the fastest one all the same if it is as likely to be in time as not, which costs nobody else anything,
+// and now and then if it is not: `*probes` is then set.
 Choice choose_or_probe(std::span<const Candidate> candidates, const Demands& demands, uint64_t wait_ns, Probes& hopeless, bool* probes, std::span<Passed> reasons = {});
 
 // The exit not to go beyond, where `chosen` was.

@@ -21,7 +21,7 @@ bool any_in_reach(const ExitRule& rule, const ExitState& s, const ExitSettings& 
   if (s.deadline_ns == kNoDeadline || rule.name == "reactive") return true;
   uint64_t at = s.elapsed_ns + s.margin_ns;
   for (uint32_t k = 0; k < s.stages.size(); ++k) {
-    at += k == 0 ? s.stages[k].cautious_ns : s.stages[k].typical_ns;
+    at += k == 0 && !s.nobody_waits ? s.stages[k].cautious_ns : s.stages[k].typical_ns;
     const bool would_do = rule.exact ? k == settings.furthest : accurate(s.stages[k], settings.min_accuracy);
     if (would_do) return at <= s.deadline_ns;
   }
@@ -30,8 +30,9 @@ bool any_in_reach(const ExitRule& rule, const ExitState& s, const ExitSettings& 
 
 bool reaches(const ExitState& s, uint32_t exit) {
   if (s.deadline_ns == kNoDeadline) return true;
+  const bool careful = !s.kept || !s.nobody_waits;
   uint64_t at = s.elapsed_ns + s.margin_ns;
-  for (uint32_t i = s.exit + 1; i <= exit; ++i) at += i == s.exit + 1 ? s.stages[i].cautious_ns : s.stages[i].typical_ns;
+  for (uint32_t i = s.exit + 1; i <= exit; ++i) at += careful && i == s.exit + 1 ? s.stages[i].cautious_ns : s.stages[i].typical_ns;
   return at <= s.deadline_ns;
 }
 

@@ -31,6 +31,8 @@ struct ExitState {
   double confidence = -1;              // largest score of this exit's answer, the least of all samples; negative: it has none
   double entropy = -1;                 // of the scores in nats, the largest of all samples
   double energy_mj = -1;               // used so far
+  bool kept = false;                   // this exit's answer is kept: where the next stage is not done in time, it goes out then
+  bool nobody_waits = false;           // for the lane: a stage that is run in vain costs nobody else anything
   bool last() const { return exit + 1 >= stages.size(); }
   double computed() const;             // share of the chain's typical time that is done; without times, of its stages
 };
@@ -58,6 +60,7 @@ struct ExitRule {
   Decision (*decide)(const ExitState&, const ExitSettings&);  // not asked at the last exit
   bool looks_at_time = false;      // it has its own way with the deadline
   bool exact = false;              // leaves where the request says and nowhere else
+  bool keeps = false;              // beside a deadline: the answer of each exit is kept while the next stage runs
   bool needs_thresholds = false;   // ExitSettings::thresholds, or confidence
   bool needs_conditions = false;
 };
@@ -70,7 +73,8 @@ Decision decide_exit(const ExitRule& rule, const ExitState& state, const ExitSet
 // Before the first stage, of which `state.elapsed_ns` tells: whether an exit that would do can still be reached. The queue has taken its time. Rules that look at the time only
 // after a stage go ahead in any case.
 bool any_in_reach(const ExitRule& rule, const ExitState& state, const ExitSettings& settings);
-// Whether `exit`, later than the state's, can be reached by the deadline: the next stage at its cautious time, those behind it at their typical ones.
+// Whether `exit`, later than the state's, can be reached by the deadline: the next stage at its cautious time, those behind it at their typical ones. Where the
+// answer is kept and nobody waits for the lane there is nothing to lose: the next stage then counts at its typical time too.
 bool reaches(const ExitState& state, uint32_t exit);
 // Whether a later exit that can be reached promises more than this one. Where accuracies are unknown, a later one does.
 bool better_in_reach(const ExitState& state);

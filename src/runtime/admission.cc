@@ -214,7 +214,9 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
   if (request.bounds.trace) tell_trace(offer, *run, choice.index);
   if (chosen.exit != kNoExit) {
     plan.every_exit = request.bounds.every_exit || decoupled;
-    while (plan.every_exit && run->early.size() < taken.served->stages.size()) run->early.push_back(std::make_unique<ExitAnswer>());
+    plan.keeps = !plan.every_exit && plan.rule->keeps && request.late != nullptr && request.bounds.deadline_ns != 0 && !shared_.lanes.empty() && taken.served->sequences == nullptr;
+    if (plan.keeps) run->begin_keeping();
+    while ((plan.every_exit || plan.keeps) && run->early.size() < taken.served->stages.size()) run->early.push_back(std::make_unique<ExitAnswer>());
     if (Status s = plan_exits(offer, *run, demands, chosen, best); !s.ok()) return fail_run(run, std::move(s), Reason::kBounds);
   }
   const VariantEntry& entry = taken.variants[chosen.variant];
@@ -332,16 +334,15 @@ void FrontImpl::tell_trace(const Offer& offer, Run& run, int32_t chosen) const {
   run.plan.trace = trace.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void FrontImpl::tell_chosen(Run& run, Request& r) const {
+// `until`: when the answer was there.
+void FrontImpl::tell_chosen(Run& run, Request& r, uint64_t until) const {
   const Plan& plan = run.plan;
   Chosen& c = r.chosen;
   const double measured = shared_.measured_watts(), watts = measured > 0 ? measured : plan.said ? plan.watts : shared_.lane_watts(run.lane());
-  if (shared_.power && run.run_rows != 0)
-    shared_.power->worked((run.finished_ns - run.started_ns) * static_cast<uint64_t>(run.batch) / static_cast<uint64_t>(run.run_rows));
   if (watts > 0) {
     c.energy_measured = measured > 0;
     const double share = run.run_rows > run.batch ? static_cast<double>(run.batch) / static_cast<double>(run.run_rows) : 1;
-    c.energy_mj = watts * static_cast<double>(run.finished_ns - run.started_ns) * 1e-6 * share;
+    c.energy_mj = watts * static_cast<double>(until - run.started_ns) * 1e-6 * share;
   }
   if (!plan.said) return;
   c.said = true;
@@ -358,7 +359,7 @@ void FrontImpl::tell_chosen(Run& run, Request& r) const {
   c.reason = plan.reason;
   c.accuracy = plan.accuracy;
   if (plan.predicted_ns != 0) c.predicted_ms = ms(plan.predicted_ns);
-  c.measured_ms = ms(run.finished_ns - std::min(plan.arrival_ns, run.finished_ns));
+  c.measured_ms = ms(until - std::min(plan.arrival_ns, until));
   c.confidence = plan.confidence;
   c.trace = plan.trace;
 }

@@ -136,7 +136,8 @@ struct Request {
   uint32_t flow = 0;     // the connection: requests of one tenant's flows take turns
   uint64_t arrival_ns = 0;
   void (*done)(Request*) = nullptr;  // on the front thread
-  // Called once, before `done`, where the deadline passes while a lane runs the request; `status` says so then. What runs cannot be stopped, but nobody need wait for it: until `done` the
+  // Called once, before `done`, where the deadline passes while a lane runs the request; `status` says so then; or, of a model with exits, shortly before it, with
+  // the answer of the last exit that was reached, which stays until release(), after `done`. What runs cannot be stopped, but nobody need wait for it: until `done` the
   // request, and what its views point to, stay the runtime's. nullptr: nobody wants to know.
   void (*late)(Request*) = nullptr;
   // On the front thread, before `done`: an exit's answer while the model goes on; it is gone when this returns. nullptr: the caller takes one answer only.

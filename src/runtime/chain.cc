@@ -44,10 +44,29 @@ Status run_stage(const ServedVersion& version, const Resident& resident, uint32_
   return {};
 }
 
+bool accurate(const Run& run, const policy::StageKnown& stage) { return run.plan.settings.min_accuracy < 0 || stage.accuracy >= run.plan.settings.min_accuracy - 1e-9; }
+
+// The answer of an exit beyond which the chain goes on, for the front to give out where the next stage takes too long. `*kept` says whether it still may.
+Status keep(Run& run, const policy::ExitState& state, bool* kept) {
+  ExitAnswer& a = *run.early[state.exit];
+  VERGE_RETURN_IF_ERROR(take_exit(run, state.exit, a));
+  a.exit = state.exit;
+  a.chosen.accuracy = state.stages[state.exit].accuracy;
+  a.chosen.confidence = state.confidence;
+  run.reason = Reason::kEngine;
+  *kept = run.keep(&a);
+  return {};
+}
+
+Status has_gone_out(Run& run) {
+  run.reason = Reason::kOverrun;
+  return Status(Code::kDeadlineExceeded, "");  // nobody hears of it
+}
+
 // The answer of an exit that is not the last: to the front, which sends it while the next stage runs. Not where it is below the accuracy bound.
 Status hand_out(Run& run, const policy::ExitState& state) {
   const policy::StageKnown& stage = state.stages[state.exit];
-  if (run.plan.settings.min_accuracy >= 0 && stage.accuracy < run.plan.settings.min_accuracy - 1e-9) return {};
+  if (!accurate(run, stage)) return {};
   ExitAnswer& a = *run.early[state.exit];
   VERGE_RETURN_IF_ERROR(take_exit(run, state.exit, a));
   a.request = run.request;
@@ -121,6 +140,7 @@ Status run_chain(Run& run) {
   uint64_t mark = run.started_ns;
   const auto elapsed = [&](uint64_t now) { return now > plan.arrival_ns ? now - plan.arrival_ns : 0; };
   state.elapsed_ns = elapsed(run.assembled_ns);
+  state.nobody_waits = !run.front->others_wait(run);
   if (!run.probes && !policy::any_in_reach(*plan.rule, state, plan.settings)) {
     run.reason = Reason::kDeadlineBound;
     return Status(Code::kDeadlineExceeded, "");  // the front words it
@@ -129,7 +149,7 @@ Status run_chain(Run& run) {
   run.counts_run = true;
   run.run_rows = run.batch;
   // What a rule looks at is worth its price; the answer's own confidence is told in any case.
-  const bool looks = plan.rule->needs_thresholds || plan.rule->needs_conditions || plan.settings.confidence >= 0 || plan.every_exit;
+  const bool looks = plan.rule->needs_thresholds || plan.rule->needs_conditions || plan.settings.confidence >= 0 || plan.every_exit || plan.keeps;
   for (uint32_t k = 0; k < count; ++k) {
     VERGE_RETURN_IF_ERROR(run_stage(version, resident, lane, k, run));
     const auto sure = [&] {
@@ -142,15 +162,26 @@ Status run_chain(Run& run) {
     resident.predictor(lane, k).learn(run.batch, now - mark, now);
     mark = now;
     state.exit = k;
+    run.exits_done.store(k + 1, std::memory_order_relaxed);
     state.elapsed_ns = elapsed(now);
     state.energy_mj = plan.watts > 0 ? plan.watts * static_cast<double>(now - run.started_ns) * 1e-6 : -1;
+    state.nobody_waits = !run.front->others_wait(run);
+    state.kept = plan.keeps && accurate(run, known[k]);
     const policy::Decision d = policy::decide_exit(*plan.rule, state, plan.settings);
     if (d.go == policy::Go::kOn) {
+      if (state.kept) {
+        bool kept = false;
+        VERGE_RETURN_IF_ERROR(keep(run, state, &kept));
+        if (!kept) return has_gone_out(run);
+        mark = os::monotonic_ns();
+        continue;
+      }
       if (!plan.every_exit) continue;
       VERGE_RETURN_IF_ERROR(hand_out(run, state));
       mark = os::monotonic_ns();
       continue;
     }
+    if (plan.keeps && !run.end_keeping()) return has_gone_out(run);
     plan.reason = d.reason;
     if (d.go == policy::Go::kGiveUp) {
       const bool time = plan.deadline_ns != policy::kNoDeadline && state.elapsed_ns >= plan.deadline_ns;

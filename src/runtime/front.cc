@@ -25,6 +25,12 @@ Status hopeless_status(uint64_t left_ns, uint64_t needed_ns) {
           "it cannot be done by its deadline: " + std::to_string(left_ns / 1000) + " us are left, a run takes " + std::to_string(needed_ns / 1000) + " us"};
 }
 
+// Of a chain: how far it was.
+std::string exits_done(const Run& run) {
+  const size_t stages = run.version->stages.size();
+  return stages == 0 ? "" : ", with " + std::to_string(run.exits_done.load(std::memory_order_relaxed)) + " of " + std::to_string(stages) + " exits done";
+}
+
 bool expired(const Request& r, uint64_t now) { return r.bounds.deadline_ns != 0 && now >= r.bounds.deadline_ns; }
 
 }  // namespace
@@ -126,7 +132,8 @@ Run* FrontImpl::begin(Request& request, const VersionEntry& version, ModelStats&
   run->status = Status();
   run->padded = 0;
   run->run_rows = 0;
-  run->overran = false;
+  run->overran = run->stood = false;
+  run->exits_done.store(0, std::memory_order_relaxed);
   run->counts_run = run->pinned = run->joins = run->waits_for_load = run->probes = false;
   run->ahead_ns = run->cost_ns = 0;
   run->lane_wish = UINT32_MAX;
@@ -247,6 +254,7 @@ void FrontImpl::dispatch(Run* run) {
   if (!run->pinned && !run->plan.every_exit && policy::run_on_front(load, predicted, shared_.options.hand_off_ns) && lane.try_borrow()) {
     run->enter(static_cast<uint32_t>(chosen));
     run->claim();
+    run->plan.keeps = false;  // nobody could give it out
     Run* const alone[] = {run};
     execute(alone);
     lane.give_back();
@@ -341,10 +349,12 @@ void FrontImpl::expire(uint64_t now) {
       fail_run(run, expired_status(*run->request, now), Reason::kExpired);
     } else if (run->give_up()) {
       give_up(run, expired_status(*run->request, now), Reason::kExpired);
-    } else if (run->request != nullptr && run->request->late != nullptr && !run->overran) {
-      // A lane has it. What was kept for the way back may still suffice.
+    } else if (run->request != nullptr && run->request->late != nullptr && !run->overran && !run->stood) {
+      // A lane has it. What was kept for the way back may still suffice; for the answer of an exit that is there it does.
       const uint64_t deadline = run->request->bounds.deadline_ns;
-      if (now < deadline) {
+      if (ExitAnswer* kept = run->plan.keeps ? run->take_kept() : nullptr) {
+        stand(run, *kept, now);
+      } else if (now < deadline) {
         deadlines_.add(run, deadline);
       } else {
         overrun(run, now);
@@ -359,7 +369,21 @@ void FrontImpl::overrun(Run* run, uint64_t now) {
   run->overran = true;
   run->stats->fronts[index_].failures[static_cast<size_t>(Code::kDeadlineExceeded)][static_cast<size_t>(Reason::kOverrun)].add(1);
   const uint64_t arrival = request.arrival_ns != 0 && request.arrival_ns < now ? request.arrival_ns : now;
-  request.status = Status(Code::kDeadlineExceeded, "the deadline passed while it ran, " + std::to_string((now - arrival) / 1000) + " us after it arrived");
+  request.status = Status(Code::kDeadlineExceeded, "the deadline passed while it ran, " + std::to_string((now - arrival) / 1000) + " us after it arrived" + exits_done(*run));
+  request.late(&request);
+}
+
+// The next stage will not be done in time: the client has the exit before it, and the run comes back as any other.
+void FrontImpl::stand(Run* run, const ExitAnswer& kept, uint64_t now) {
+  Request& request = *run->request;
+  run->stood = true;
+  Plan& plan = run->plan;
+  plan.left_at = kept.exit;
+  plan.confidence = kept.chosen.confidence;
+  plan.accuracy = kept.chosen.accuracy;
+  plan.reason = "the next exit took too long";
+  request.outputs.assign(kept.outputs.begin(), kept.outputs.end());
+  tell(run, now);
   request.late(&request);
 }
 
@@ -452,6 +476,10 @@ void FrontImpl::complete(Run* run) {
 
 void FrontImpl::answer(Run* run) {
   Request& r = *run->request;
+  if (run->stood) {  // it has been answered; its buffers go with the request
+    count(run);
+    return end(r);
+  }
   if (!run->status.ok()) {
     if (run->overran) {  // it has been counted and told
       leave_tenant_place(run);
@@ -468,20 +496,34 @@ void FrontImpl::answer(Run* run) {
     }
     return fail_run(run, std::move(run->status), run->reason);
   }
+  tell(run, run->finished_ns);
+  count(run);
+  end(r);
+}
+
+// What the answer says, which was there at `until`.
+void FrontImpl::tell(Run* run, uint64_t until) {
+  Request& r = *run->request;
   const uint64_t arrival = r.arrival_ns != 0 && r.arrival_ns <= run->queued_ns ? r.arrival_ns : run->queued_ns;
   r.queue_ns = run->started_ns - arrival;
   r.assembly_ns = run->assembled_ns - run->started_ns;
-  r.compute_ns = run->finished_ns - run->assembled_ns;
+  r.compute_ns = until - run->assembled_ns;
   r.batch = static_cast<uint32_t>(run->run_rows);
   r.answered_model = run->version->source->name;
   r.answered_version = run->version->source->version;
   r.answered_variant = run->version->manifest().variants[run->variant].id;
+  tell_chosen(*run, r, until);
+}
+
+// It has come back, and was answered or is to be.
+void FrontImpl::count(Run* run) {
+  Request& r = *run->request;
   r.run = run;
-  tell_chosen(*run, r);
+  if (shared_.power && run->run_rows != 0)
+    shared_.power->worked((run->finished_ns - run->started_ns) * static_cast<uint64_t>(run->batch) / static_cast<uint64_t>(run->run_rows));
   leave_tenant_place(run);
   end_turn(run);
   run->version->variant_stats[run->variant]->at(index_, run->tenant).add(*run, r, r.bounds.deadline_ns != 0 ? os::monotonic_ns() : 0);
-  end(r);
 }
 
 void FrontImpl::fail_run(Run* run, Status status, Reason reason) {

@@ -79,6 +79,7 @@ class FrontImpl final : public Front {
   void post(std::function<void()> fn) override;
   void finished(Run* run);  // from a lane
   void early(EarlyAnswer* answer);  // from whoever has the lane, before the run comes back
+  bool others_wait(const Run& run) const { return !shared_.lanes.empty() && shared_.lanes[run.lane()]->waiting() != 0; }  // for the lane that runs it
 
  private:
   Run* acquire();
@@ -98,7 +99,7 @@ class FrontImpl final : public Front {
   void refuse_bounds(Run* run, const Offer& offer, const policy::Choice& choice, const policy::Demands& demands);
   Status plan_exits(const Offer& offer, Run& run, const policy::Demands& demands, const Option& chosen, const policy::Candidate& best) const;
   void tell_trace(const Offer& offer, Run& run, int32_t chosen) const;
-  void tell_chosen(Run& run, Request& request) const;
+  void tell_chosen(Run& run, Request& request, uint64_t until) const;
   Status bound_status(const Run& run) const;
   uint32_t lane_for(const Run& run, const Request& request, uint64_t now, uint64_t* wait_ns) const;
   Status begin_turn(Run* run);
@@ -109,6 +110,7 @@ class FrontImpl final : public Front {
   void give_up(Run* run, Status status, Reason reason);
   void expire(uint64_t now);
   void overrun(Run* run, uint64_t now);
+  void stand(Run* run, const ExitAnswer& kept, uint64_t now);
   Status too_late_status(uint64_t ahead_ns);
   void begin_waiting(Run* run);
   void end_waiting(Run* run);
@@ -117,6 +119,8 @@ class FrontImpl final : public Front {
   void complete(Run* run);
   void complete_all(Fifo<Run>& done);
   void answer(Run* run);
+  void tell(Run* run, uint64_t until);
+  void count(Run* run);
   void fail_run(Run* run, Status status, Reason reason);
   void dispatch(Run* run);
   void hold_back(Run* run, const VariantEntry& entry, const VersionEntry& version);

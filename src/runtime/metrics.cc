@@ -89,7 +89,7 @@ void VariantStats::Part::add(const Run& run, const Request& r, uint64_t now) {
   samples.add(static_cast<uint64_t>(run.batch));
   if (run.padded != 0) padded.add(run.padded);
   if (r.bounds.deadline_ns != 0 && run.assembled_ns > r.bounds.deadline_ns) late.add(1);
-  if (r.bounds.deadline_ns != 0 && !run.overran) {
+  if (r.bounds.deadline_ns != 0 && !run.overran && !run.stood) {
     if (run.finished_ns > r.bounds.deadline_ns) {
       if (run.assembled_ns <= r.bounds.deadline_ns) overdue_run.add(1);
     } else if (now > r.bounds.deadline_ns) {

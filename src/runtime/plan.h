@@ -15,6 +15,7 @@ inline constexpr uint32_t kNoExit = UINT32_MAX;
 
 struct Plan {
   bool every_exit = false;  // earlier exits' answers are handed out
+  bool keeps = false;  // or kept, for the front to give out at the deadline
   bool said = false;  // the answer tells what was chosen
   const policy::ExitRule* rule = nullptr;  // of a multi-exit model
   policy::ExitSettings settings;
@@ -38,7 +39,7 @@ struct Plan {
   uint64_t shared_bytes = 0, copied_bytes = 0;  // features passed from stage to stage
 
   void clear() {
-    every_exit = said = false;
+    every_exit = keeps = said = false;
     rule = nullptr;
     settings = {};
     arrival_ns = margin_ns = needs_ns = predicted_ns = 0;

@@ -61,6 +61,7 @@ struct EngineBuffers {
 
 // An earlier exit's answer, with the memory that it lies in.
 struct ExitAnswer : EarlyAnswer {
+  uint32_t exit = 0;
   std::vector<Buffer> lent;
   std::vector<transform::Chain::Scratch> after;
 };
@@ -94,6 +95,7 @@ struct Run : EngineBuffers {
   uint32_t timer = kNoTimer;  // its place among the front's deadlines
   uint64_t timer_ns = 0;      // when the front looks at it again
   bool overran = false;       // its deadline passed while it ran, and its client was told
+  bool stood = false;         // the same, and it was given the answer of an exit before
   bool probes = false;        // runs though it seems hopeless
   uint64_t cost_ns = 0;       // that it is expected to hold the lane
   uint32_t lane_wish = UINT32_MAX;  // the lane that the choice reckoned with
@@ -130,7 +132,24 @@ struct Run : EngineBuffers {
   std::vector<uint32_t> wanted;    // served outputs, in the order of the answer
   std::vector<transform::Chain::Scratch> after;  // of the chains of served outputs
   Plan plan;
-  std::vector<std::unique_ptr<ExitAnswer>> early;  // by exit, where every exit's answer is asked for
+  std::vector<std::unique_ptr<ExitAnswer>> early;  // by exit, where every exit's answer is asked for or kept
+
+  std::atomic<uint32_t> exits_done{0};  // of a chain that runs
+
+  // The answer that is kept for the deadline while the lane goes on. Either the lane comes to its end (end_keeping()), or the front has given out what was kept (take_kept()): never both.
+  void begin_keeping() { kept_.store(nullptr, std::memory_order_relaxed); }
+  // By the lane. False: one has been given out.
+  bool keep(ExitAnswer* a) {
+    ExitAnswer* old = kept_.load(std::memory_order_relaxed);
+    return old != gone() && kept_.compare_exchange_strong(old, a, std::memory_order_acq_rel);
+  }
+  bool end_keeping() { return kept_.exchange(gone(), std::memory_order_acq_rel) != gone(); }
+  // By the front. nullptr: there is none, or the lane has come to its end.
+  ExitAnswer* take_kept() {
+    ExitAnswer* a = kept_.load(std::memory_order_acquire);
+    while (a != nullptr && a != gone() && !kept_.compare_exchange_weak(a, gone(), std::memory_order_acq_rel)) continue;
+    return a == gone() ? nullptr : a;
+  }
 
   size_t kept = 0;  // kept_bytes() while it is pooled
 
@@ -139,6 +158,10 @@ struct Run : EngineBuffers {
 
  private:
   static constexpr uint32_t kWaiting = 0, kClaimed = 1, kGone = 2;
+  static ExitAnswer* gone() {
+    static ExitAnswer mark;
+    return &mark;
+  }
   bool leave(uint32_t to) {
     uint32_t old = state_.load(std::memory_order_relaxed);
     while ((old & 3) == kWaiting) {
@@ -147,6 +170,7 @@ struct Run : EngineBuffers {
     return false;
   }
   std::atomic<uint32_t> state_{kClaimed};
+  std::atomic<ExitAnswer*> kept_{nullptr};
 };
 
 }  // namespace verge::runtime

@@ -42,6 +42,7 @@ struct Job {
 
   enum class State : uint8_t { kNew, kWaiting, kClaimed, kGone } state = State::kNew;
   bool closed = false, hopeless = false, alone = false;
+  bool stood = false;  // the deadline came in the midst of a stage, and the exit before it answered
   const SimDemand* demand = nullptr;
   SimGroup* in = nullptr;
   uint32_t asker = 0, source = 0, lane = 0;  // asker: of the plan's tenants

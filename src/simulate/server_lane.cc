@@ -101,18 +101,33 @@ void VirtualServer::on_event(SimLane& lane) {
   }
 }
 
+// What the front does with the answer of the stage before, which it keeps: it goes out when the time is up.
+void VirtualServer::give_out_kept(const SimLane& lane, Job& j) {
+  if (lane.event_at <= j.due_ns) return;
+  const policy::StageKnown& before = lane.known[lane.stage - 1];
+  j.stood = true;
+  j.accuracy = before.accuracy;
+  const uint64_t at = std::max(j.due_ns, now_);
+  report(j, before.exit, at, at);
+}
+
 void VirtualServer::has_run(SimLane& lane) {
   Job& first = *lane.batch.front();
   const SimVariant& v = *variants_[first.variant];
   first.in->predictors[lane.stage].learn(lane.rows, now_ - lane.stage_began, now_);
-  if (v.exits.empty()) {
+  if (first.stood) {
+    recycle(&first);
+  } else if (v.exits.empty()) {
     first.in->curve.learn(lane.rows, now_ - lane.stage_began);
     for (Job* j : lane.batch) finish(lane, j, "");
   } else {
     const policy::Decision d = after_stage(lane, first);
     if (d.go == policy::Go::kOn) {
+      const bool kept = is_kept(lane, first);
       ++lane.stage;
-      return run_stage(lane);
+      run_stage(lane);
+      if (kept) give_out_kept(lane, first);
+      return;
     }
     if (d.go == policy::Go::kGiveUp) {
       refuse(&first, first.deadline_at && now_ >= first.deadline_at ? kTooLate : "FAILED_PRECONDITION");
@@ -148,11 +163,22 @@ void VirtualServer::known_stages(SimLane& lane, const Job& j, const SimVariant& 
 }
 
 policy::ExitState VirtualServer::state_of(const SimLane& lane, const Job& j) const {
-  return {.exit = lane.stage, .stages = lane.known, .elapsed_ns = now_ - j.arrival, .deadline_ns = j.deadline_at ? j.deadline_at - j.arrival : policy::kNoDeadline, .margin_ns = j.margin};
+  return {.exit = lane.stage,
+          .stages = lane.known,
+          .elapsed_ns = now_ - j.arrival,
+          .deadline_ns = j.deadline_at ? j.deadline_at - j.arrival : policy::kNoDeadline,
+          .margin_ns = j.margin,
+          .nobody_waits = lane.places.waiting.load(std::memory_order_relaxed) == 0};
+}
+
+// A front that is its own lane cannot answer in the midst of a stage.
+bool VirtualServer::is_kept(const SimLane& lane, const Job& j) const {
+  return j.rule->keeps && j.deadline_at != 0 && !front_is_lane_ && (j.settings.min_accuracy < 0 || lane.known[lane.stage].accuracy >= j.settings.min_accuracy - 1e-9);
 }
 
 policy::Decision VirtualServer::after_stage(const SimLane& lane, const Job& j) const {
   policy::ExitState s = state_of(lane, j);
+  s.kept = is_kept(lane, j);
   if (o_.watts > 0) s.energy_mj = o_.watts * static_cast<double>(now_ - lane.started) * 1e-6;
   if (j.point) {
     // Of the calibrated curve is known how many samples leave where; which of them this one is, is drawn.

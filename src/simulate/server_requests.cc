@@ -176,22 +176,27 @@ void VirtualServer::finish(SimLane& lane, Job* j, std::string_view exit) {
 }
 
 void VirtualServer::answer(Job* j, std::string_view exit, uint64_t finished) {
+  report(*j, exit, finished, now_);
+  recycle(j);
+}
+
+// `sent`: when the answer is on its way.
+void VirtualServer::report(const Job& j, std::string_view exit, uint64_t finished, uint64_t sent) {
   Outcome o;
   o.exit = exit;
-  const SimVariant& v = *variants_[j->variant];
+  const SimVariant& v = *variants_[j.variant];
   o.variant = v.id;
-  o.expected_accuracy = j->accuracy;
-  if (j->predicted_ns) o.predicted_ms = static_cast<double>(j->predicted_ns) * 1e-6;
-  o.measured_ms = static_cast<double>(finished - j->arrival) * 1e-6;
-  if (o_.watts > 0) o.energy_mj = o_.watts * static_cast<double>(finished - j->began) * 1e-6;
+  o.expected_accuracy = j.accuracy;
+  if (j.predicted_ns) o.predicted_ms = static_cast<double>(j.predicted_ns) * 1e-6;
+  o.measured_ms = static_cast<double>(finished - j.arrival) * 1e-6;
+  if (o_.watts > 0) o.energy_mj = o_.watts * static_cast<double>(finished - j.began) * 1e-6;
   // Under thresholds those who leave early are the easy ones: the curve's accuracy is of all together.
-  const double accuracy = j->point && j->rule->needs_thresholds && j->point->accuracy >= 0 ? j->point->accuracy : j->accuracy;
+  const double accuracy = j.point && j.rule->needs_thresholds && j.point->accuracy >= 0 ? j.point->accuracy : j.accuracy;
   if (accuracy >= 0) {
-    o.samples = static_cast<int>(j->batch);
-    for (int64_t i = 0; i < j->batch; ++i) o.right += fixed_uniform(o_.seed, j->number, kAnswerDraw + static_cast<uint64_t>(i)) < accuracy;
+    o.samples = static_cast<int>(j.batch);
+    for (int64_t i = 0; i < j.batch; ++i) o.right += fixed_uniform(o_.seed, j.number, kAnswerDraw + static_cast<uint64_t>(i)) < accuracy;
   }
-  tell(*j, o);
-  recycle(j);
+  tell(j, o, sent);
 }
 
 void VirtualServer::refuse(Job* j, std::string_view code) {
@@ -203,15 +208,15 @@ void VirtualServer::tell_refused(Job& j, std::string_view code) {
   Outcome o;
   o.end = End::kRefused;
   o.code = code;
-  tell(j, o);
+  tell(j, o, now_);
 }
 
 // The client hears of it.
-void VirtualServer::tell(const Job& j, Outcome& o) {
+void VirtualServer::tell(const Job& j, Outcome& o, uint64_t sent) {
   auto back = static_cast<int64_t>(o_.request_ns - half_ns_);
   // What is on its way longer was so before or after: a deadline is told when the request leaves, and counted by the server from when it has read it, so it makes no difference.
   if (!o_.way_spread_ns.empty()) back += o_.way_spread_ns[static_cast<size_t>(fixed_uniform(o_.seed, j.number, kWayDraw) * static_cast<double>(o_.way_spread_ns.size()))];
-  const uint64_t done = now_ + static_cast<uint64_t>(std::max<int64_t>(back, 0));
+  const uint64_t done = sent + static_cast<uint64_t>(std::max<int64_t>(back, 0));
   if (j.intended >= warm_ns_) {
     o.intended = j.intended - warm_ns_;
     o.sent = o.intended;

@@ -87,6 +87,8 @@ class VirtualServer {
   void run_stage(SimLane& lane);
   void on_event(SimLane& lane);
   void has_run(SimLane& lane);
+  void give_out_kept(const SimLane& lane, Job& j);
+  bool is_kept(const SimLane& lane, const Job& j) const;
   void is_free(SimLane& lane);
   void known_stages(SimLane& lane, const Job& j, const SimVariant& v);
   policy::ExitState state_of(const SimLane& lane, const Job& j) const;
@@ -102,9 +104,10 @@ class VirtualServer {
   // --- answers out ---
   void finish(SimLane& lane, Job* j, std::string_view exit);
   void answer(Job* j, std::string_view exit, uint64_t finished);
+  void report(const Job& j, std::string_view exit, uint64_t finished, uint64_t sent);
   void refuse(Job* j, std::string_view code);
   void tell_refused(Job& j, std::string_view code);
-  void tell(const Job& j, Outcome& o);
+  void tell(const Job& j, Outcome& o, uint64_t sent);
 
   const bench::Plan& plan_;
   const std::vector<SimModel>& models_;

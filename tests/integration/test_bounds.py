@@ -1,13 +1,15 @@
 """Bounds on a real server: a multi-exit model of real engines, over REST."""
 
 import json
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 
 import pytest
 
-from tests.conftest import ZOO, Server, run_verge
+from tests.conftest import ROOT, ZOO, Server, run_verge
 from tests.integration.test_exits_build import EXAMPLE, TARGETS, needs_images
 
 pytestmark = needs_images
@@ -55,6 +57,22 @@ def test_never_below_the_accuracy_bound_and_the_cheapest_of_the_snapshot(server)
     assert cheapest >= 0.99 * asked
     status, error = ask(server, min_accuracy=0.99)
     assert status == 400 and "the nearest that could be met is 0.9" in error
+
+
+def test_deadlines_swept_over_both_rules(server, tmp_path):
+    plot = tmp_path / "sweep.html"
+    sweep = [sys.executable, ROOT / "benchmarks" / "exit_sweep.py", "--url", f"http://{server.address}", "--model", "fashion-exits", "--requests", "6", "--points", "3", "-o", plot]
+    ran = subprocess.run(sweep, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert "predictive: avoidable misses" in ran.stdout and "predictive against reactive: above at" in ran.stdout
+    page = plot.read_text()
+    assert page.count("<polyline") == 2
+    rows = json.loads(page[page.index("<pre>") + 5 : page.index("</pre>")])
+    assert len(rows) == 3
+    for row in rows:
+        for rule in ("predictive", "reactive"):
+            assert 0 <= row[rule]["score"] <= 1
+            assert sum(row[rule]["exits"].values()) + row[rule]["late"] + row[rule]["refused"] == 6
 
 
 def test_features_are_never_copied(server):

@@ -175,7 +175,7 @@ Status EchoRuntime::refuse(runtime::Front&, const Request& r) {
 }
 
 bool EchoRuntime::known(std::string_view name) const {
-  return name == "echo" || name == "threaded" || name == "slow" || name == "stuck" || name == "full" || name == "broken" || name == "bounds" || name == "chosen" || name == "damaged";
+  return name == "echo" || name == "threaded" || name == "slow" || name == "stuck" || name == "kept" || name == "full" || name == "broken" || name == "bounds" || name == "chosen" || name == "damaged";
 }
 
 void EchoRuntime::infer(runtime::Front& front, Request& r) {
@@ -199,12 +199,17 @@ void EchoRuntime::infer(runtime::Front& front, Request& r) {
   } else {
     {
       std::lock_guard lock(mutex_);
-      (r.model == "slow" || r.model == "stuck" ? slow_ : queue_).push_back(&r);
+      (r.model == "slow" || r.model == "stuck" || r.model == "kept" ? slow_ : queue_).push_back(&r);
     }
     changed_.notify_all();
     counted_.notify_all();
     if (r.model == "stuck" && r.late) {
       r.status = {Code::kDeadlineExceeded, "the deadline passed while it ran"};
+      r.late(&r);
+    }
+    if (r.model == "kept" && r.late) {
+      answer(r);
+      r.run = nullptr;  // what the answer lies in goes when it has come back
       r.late(&r);
     }
   }
@@ -214,7 +219,7 @@ void EchoRuntime::cancel(runtime::Front&, Request& r) {
   {
     std::lock_guard lock(mutex_);
     const auto at = std::find(slow_.begin(), slow_.end(), &r);
-    if (at == slow_.end() || r.model == "stuck") return;  // it is on its way back
+    if (at == slow_.end() || r.model == "stuck" || r.model == "kept") return;  // it is on its way back
     slow_.erase(at);
     ++cancelled_;
   }
@@ -244,6 +249,8 @@ void EchoRuntime::work() {
       slow_.erase(slow_.begin() + static_cast<ptrdiff_t>(i));
       if (late)
         r->status = {Code::kDeadlineExceeded, "deadline exceeded"};
+      else if (r->model == "kept")
+        r->run = r;
       else
         answer(*r);
       static_cast<EchoFront*>(r->front)->finished(r);

@@ -3,6 +3,7 @@
 //   threaded  answers from another thread
 //   slow      is held until it is cancelled, its deadline passes, or release_slow() is called
 //   stuck     says that its deadline has passed while it runs, and is held until release_slow()
+//   kept      answers at its deadline while it runs, and is held until release_slow()
 //   full      is refused by its head once set_crowded(true) was called; else it echoes
 //   broken    fails with kInternal
 //   damaged   cannot be served

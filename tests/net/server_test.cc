@@ -310,7 +310,41 @@ TEST_F(ServerTest, Grpc) {
   EXPECT_LE(metric("verge_net_copied_bytes_total"), 2 * 16 * 4u);
 }
 
-// A lane goes on with it, and reads its inputs; the client has its answer, and its connection serves others.
+// A lane goes on with it, and reads its inputs; the client has the answer that was kept, and its connection serves others.
+TEST_F(ServerTest, WhatIsKeptIsAnsweredWhileItRuns) {
+  start();
+  {
+    H2Client client(server_->port());
+    for (const size_t elements : {3, 5'000, 100'000}) {
+      const int32_t id = client.grpc("ModelInfer", infer_message("kept", elements));
+      ASSERT_TRUE(client.wait(id));
+      auto& a = client.answer(id);
+      EXPECT_EQ(a.headers["grpc-status"], "0") << a.headers["grpc-message"];
+      ASSERT_GE(a.body.size(), 5 + elements * 4);
+      float v;
+      std::memcpy(&v, a.body.data() + a.body.size() - 4, 4);
+      EXPECT_EQ(v, static_cast<float>(elements - 1));
+    }
+    const int32_t other = client.grpc("ModelInfer", infer_message("echo", 1));
+    ASSERT_TRUE(client.wait(other));
+    EXPECT_EQ(client.answer(other).headers["grpc-status"], "0");
+  }
+  const std::string both = ask(post("/v2/models/kept/infer", request_) + closing_post(kInfer, request_));
+  EXPECT_THAT(both, StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(both, HasSubstr("\"model_name\":\"kept\""));
+  EXPECT_THAT(both, HasSubstr("\"model_name\":\"echo\""));
+  EXPECT_EQ(runtime_.waiting_slow(), 4);
+  EXPECT_EQ(runtime_.cancelled(), 0);
+  EXPECT_EQ(metric("verge_net_requests_total{protocol=\"grpc\",code=\"OK\"}"), 4u);
+  runtime_.release_slow();
+  EXPECT_TRUE(eventually([&] { return runtime_.waiting_slow() == 0; }));
+  // None of them is counted or answered again.
+  EXPECT_EQ(metric("verge_net_requests_total{protocol=\"grpc\",code=\"OK\"}"), 4u);
+  EXPECT_EQ(metric("verge_net_requests_total{protocol=\"grpc\",code=\"CANCELLED\"}"), 0u);
+  server_.reset();  // every call has come back, or this would wait
+}
+
+// The same where nothing was kept: the client is told.
 TEST_F(ServerTest, WhatOverrunsItsDeadlineIsAnsweredThen) {
   start();
   {

@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "policy/admission.h"
+
 namespace verge::policy {
 namespace {
 
@@ -15,6 +17,25 @@ Candidate make(double accuracy, double ms, double mj, bool ready = true) {
 }
 
 const std::vector<Candidate> kFour = {make(0.78, 2, 1), make(0.84, 5, 3), make(0.89, 9, 5), make(0.91, 16, 9)};
+
+// On a free lane nobody else pays for a try.
+TEST(Choose, WhatIsAsLikelyInTimeAsNotIsTriedWhereNothingIsAhead) {
+  Probes hopeless;
+  const auto ask = [&](double left_ms, uint64_t wait_ns, double min_accuracy = -1) {
+    bool probes = false;
+    const Choice c = choose_or_probe(kFour, {.left_ns = static_cast<uint64_t>(left_ms * 1e6), .min_accuracy = min_accuracy}, wait_ns, hopeless, &probes);
+    EXPECT_EQ(probes, c.index >= 0 && left_ms < 5);
+    return c.index;
+  };
+  EXPECT_EQ(ask(5, 0), 1);
+  EXPECT_EQ(ask(1.9, 0), 0);  // typically 1.8 ms
+  EXPECT_EQ(ask(1.9, 1), -1);
+  EXPECT_EQ(ask(4.6, 0, 0.8), 1);
+  EXPECT_EQ(ask(4.4, 0, 0.8), -1);
+  int tried = 0;
+  for (int i = 0; i < 640; ++i) tried += ask(1.7, 0) >= 0;
+  EXPECT_EQ(tried, 10);
+}
 
 TEST(Choose, WithoutBoundsTheMostAccurate) { EXPECT_EQ(choose(kFour, {}).index, 3); }
 

@@ -47,6 +47,27 @@ TEST_F(Exits, PredictiveStopsBeforeAStageThatWouldBeLate) {
   EXPECT_TRUE(leaves("predictive", s));
 }
 
+TEST_F(Exits, WhatIsKeptIsNoReasonForCaution) {
+  ExitState s = after(0, 4, 7);  // 4 + 4 > 7, 4 + 3 = 7
+  s.kept = true;
+  EXPECT_TRUE(leaves("predictive", s));  // others wait for the lane
+  s.nobody_waits = true;
+  EXPECT_FALSE(leaves("predictive", s));
+  s.elapsed_ns += 1;
+  EXPECT_TRUE(leaves("predictive", s));
+  s = after(0, 4, 7);
+  s.nobody_waits = true;
+  EXPECT_TRUE(leaves("predictive", s));
+  // Before the first stage there is nothing to keep: it is tried where it costs nobody anything.
+  ExitState first = after(0, 0, 2);
+  EXPECT_FALSE(any_in_reach(*find_exit_rule("predictive"), first, settings));
+  first.nobody_waits = true;
+  EXPECT_TRUE(any_in_reach(*find_exit_rule("predictive"), first, settings));
+  first.margin_ns = 1;
+  EXPECT_FALSE(any_in_reach(*find_exit_rule("predictive"), first, settings));
+  for (const ExitRule* rule : exit_rules()) EXPECT_EQ(rule->keeps, rule->name != "reactive" && rule->name != "fixed") << rule->name;
+}
+
 TEST_F(Exits, PredictiveStopsWhereLaterExitsBringNothing) {
   stages[1].accuracy = stages[2].accuracy = stages[3].accuracy = 0.78;
   EXPECT_TRUE(leaves("predictive", after(0, 1)));
@@ -137,6 +158,39 @@ TEST_F(Exits, ShareComputed) {
   EXPECT_DOUBLE_EQ(after(3, 1).computed(), 1);
   stages[1].typical_ns = 0;
   EXPECT_DOUBLE_EQ(after(0, 1).computed(), 0.25);
+}
+
+// The same, where the answer of an exit that was reached goes out at the deadline: no miss is left but those of the first exit, and more exits are tried.
+TEST_F(Exits, AKeptAnswerAgainstNone) {
+  constexpr int kRequests = 4000;
+  for (uint64_t deadline = 1; deadline <= 26; ++deadline) {
+    double right[2] = {0, 0};  // without, with
+    for (const bool kept : {false, true}) {
+      std::mt19937_64 draw(deadline);
+      for (int r = 0; r < kRequests; ++r) {
+        uint64_t elapsed = 0;
+        double done = 0;  // of the exit that stands
+        for (uint32_t exit = 0; exit < stages.size(); ++exit) {
+          const double ratio = static_cast<double>(stages[exit].cautious_ns) / static_cast<double>(stages[exit].typical_ns);
+          std::lognormal_distribution<double> time(std::log(static_cast<double>(stages[exit].typical_ns)), std::log(ratio) / 2.326);
+          elapsed += static_cast<uint64_t>(time(draw));
+          if (elapsed > deadline * kMs) break;
+          done = stages[exit].accuracy;
+          ExitState s = after(exit, 0, deadline);
+          s.elapsed_ns = elapsed;
+          s.kept = s.nobody_waits = kept;
+          if (decide("predictive", s).go == Go::kLeave) {
+            right[kept] += done;
+            done = 0;
+            break;
+          }
+          if (!kept) done = 0;
+        }
+        right[kept] += done;
+      }
+    }
+    EXPECT_GE(right[1], right[0]) << deadline << " ms";
+  }
 }
 
 // Stage times drawn from what the quantiles say, deadlines from below the first exit's time to above the last's: the share of requests that had an

@@ -242,6 +242,80 @@ TEST_F(Chain, EveryExitEndsWithTheNextWhereTheDeadlinePassesBetweenTwo) {
   EXPECT_EQ(in_some_try([&](int) { return attempt(0); }), "");
 }
 
+// What `late` brings.
+struct Late {
+  int times = 0;
+  Code code = Code::kOk;
+  std::string exit, message;
+  float answer = -1;
+  double measured_ms = 0, accuracy = 0, confidence = 0;
+  bool after_done = false;
+  static void take(Request* r) {
+    auto* call = static_cast<ChainCall*>(r->owner);
+    Late& self = *static_cast<Late*>(call->early);
+    ++self.times;
+    self.after_done |= call->done;
+    self.code = r->status.code();
+    self.message = r->status.message();
+    self.exit = r->chosen.exit;
+    self.measured_ms = r->chosen.measured_ms;
+    self.accuracy = r->chosen.accuracy;
+    self.confidence = r->chosen.confidence;
+    if (!r->outputs.empty()) self.answer = call->answer();
+  }
+};
+
+// The second stage takes far longer than the profile says: the first exit's answer goes out before the deadline, and the lane is free again at the stage's end.
+TEST_F(Chain, TheExitThatWasReachedAnswersAtTheDeadline) {
+  package::ChainOptions o{.delay_us = {1000, 400'000, 1000, 1000}};
+  const auto attempt = [&](int i, double min_accuracy, auto check) -> std::string {
+    o.name = "kept" + std::to_string(i) + (min_accuracy < 0 ? "" : "b");
+    o.delay_us[1] = 400'000;
+    auto source = server.chain(o);
+    o.delay_us[1] = 1000;
+    source->profile = package::chain_profile(o, "");
+    server.serve(source);
+    Late late;
+    ChainCall c(o.name, four_exits());
+    c.early = &late;
+    c.request.late = &Late::take;
+    c.request.bounds.min_accuracy = min_accuracy;
+    c.request.bounds.objective = Objective::kAccuracy;
+    c.request.arrival_ns = os::monotonic_ns();
+    c.request.bounds.deadline_ns = c.request.arrival_ns + 200'000'000;
+    run(c);
+    EXPECT_FALSE(late.after_done);
+    EXPECT_LE(late.times, 1);
+    // A machine that stops for as long as the deadline may come to something else.
+    const std::string wrong = late.times == 0 ? "it was not late" : check(late, c);
+    // The next one is served as ever.
+    ChainCall next(o.name, four_exits());
+    run(next);
+    EXPECT_EQ(next.request.chosen.exit, "exit4");
+    return wrong;
+  };
+  EXPECT_EQ(in_some_try([&](int i) {
+    return attempt(i, -1, [&](const Late& late, const ChainCall& c) -> std::string {
+      if (late.code != Code::kOk) return late.message;
+      EXPECT_EQ(late.exit, "exit1");
+      EXPECT_FLOAT_EQ(late.answer, 0.5f);
+      EXPECT_NEAR(late.accuracy, 0.78, 1e-9);
+      EXPECT_NEAR(late.confidence, 0.5, 1e-6);
+      EXPECT_FLOAT_EQ(c.answer(), 0.5f);  // it stays until release()
+      EXPECT_NE(metrics().find("verge_exits_total{model=\"" + o.name + "\",version=\"1\",variant=\"identity-f32\",exit=\"exit1\"} 1\n"), std::string::npos) << metrics();
+      EXPECT_EQ(metrics().find("verge_failures_total{model=\"" + o.name), std::string::npos) << metrics();
+      return late.measured_ms < 200 ? "" : "after " + std::to_string(late.measured_ms) + " ms";
+    });
+  }), "");
+  // The first exit is not accurate enough.
+  EXPECT_EQ(in_some_try([&](int i) {
+    return attempt(i, 0.8, [&](const Late& late, const ChainCall&) -> std::string {
+      if (late.code != Code::kDeadlineExceeded) return "an answer of '" + late.exit + "'";
+      return late.message.find("with 1 of 4 exits done") != std::string::npos ? "" : late.message;
+    });
+  }), "");
+}
+
 TEST_F(Chain, EveryExitNeedsSomeoneWhoTakesSeveralAnswers) {
   serve();
   ChainCall c("chain", four_exits());

@@ -13,6 +13,6 @@ Decision decide(const ExitState& s, const ExitSettings& settings) {
 
 }  // namespace
 
-extern const ExitRule kConditions = {.name = "conditions", .decide = decide, .needs_conditions = true};
+extern const ExitRule kConditions = {.name = "conditions", .decide = decide, .keeps = true, .needs_conditions = true};
 
 }  // namespace verge::policy

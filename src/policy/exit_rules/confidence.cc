@@ -12,6 +12,6 @@ Decision decide(const ExitState& s, const ExitSettings& settings) {
 
 }  // namespace
 
-extern const ExitRule kConfidence = {.name = "confidence", .decide = decide, .needs_thresholds = true};
+extern const ExitRule kConfidence = {.name = "confidence", .decide = decide, .keeps = true, .needs_thresholds = true};
 
 }  // namespace verge::policy

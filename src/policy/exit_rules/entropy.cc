@@ -11,6 +11,6 @@ Decision decide(const ExitState& s, const ExitSettings& settings) {
 
 }  // namespace
 
-extern const ExitRule kEntropy = {.name = "entropy", .decide = decide, .needs_thresholds = true};
+extern const ExitRule kEntropy = {.name = "entropy", .decide = decide, .keeps = true, .needs_thresholds = true};
 
 }  // namespace verge::policy

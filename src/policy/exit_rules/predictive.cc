@@ -1,4 +1,4 @@
-// Leaves before a stage that would pass the deadline, or that brings nothing.
+// Leaves before a stage that would pass the deadline, or that brings nothing. Where this exit's answer is kept for the deadline, it tries what is as likely to be done by then as not.
 #include "policy/exit_rule.h"
 
 namespace verge::policy {
@@ -15,6 +15,6 @@ Decision decide(const ExitState& s, const ExitSettings&) {
 
 }  // namespace
 
-extern const ExitRule kPredictive = {.name = "predictive", .decide = decide, .looks_at_time = true};
+extern const ExitRule kPredictive = {.name = "predictive", .decide = decide, .looks_at_time = true, .keeps = true};
 
 }  // namespace verge::policy
