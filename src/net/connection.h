@@ -101,12 +101,14 @@ class Connection final : public EventHandler, public Timer {
   void refuse(std::string_view answer);
   void settle_now();
   void peer_closed();
+  void drop_received();
   bool may_read() const;
   void handshake_done();
   void update_interest();
   void update_place();
   void update_timer();
   bool came_on(Wait wait) const;
+  bool still_written();
 
   Front& front_;
   int fd_;

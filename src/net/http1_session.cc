@@ -286,8 +286,8 @@ void Http1Session::send_reply(Call* call) {
 void Http1Session::on_peer_closed() {
   peer_closed_ = true;
   if (state_ == State::kServer) {
-    // It may only have shut its sending side: the answer is still written where there is one.
-    connection_.front().service().cancel(call_);
+    // It may only have shut its sending side: the answer is still written where there is one. No call: its end waits for what is written before it.
+    if (call_) connection_.front().service().cancel(call_);
   } else if (state_ == State::kHead) {
     connection_.close_when_written();
   } else {

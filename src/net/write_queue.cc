@@ -103,16 +103,21 @@ void WriteQueue::compact() {
     copied_.shrink(kKeep);
     return;
   }
-  if (first_ < 64) return;
-  entries_.erase(entries_.begin(), entries_.begin() + static_cast<ptrdiff_t>(first_));
-  first_ = 0;
+  if (first_ >= 64) {
+    entries_.erase(entries_.begin(), entries_.begin() + static_cast<ptrdiff_t>(first_));
+    first_ = 0;
+  }
+  // Also where all that waits is one entry: with a reader that is always a little behind, that one never ends. What is moved is no more than what is let go of.
   size_t start = copied_.size();
-  for (const Entry& e : entries_)
-    if (!e.view) start = std::min(start, e.offset);
-  if (start < kKeep) return;
+  for (size_t i = first_; i < entries_.size(); ++i) {
+    if (entries_[i].view) continue;
+    start = entries_[i].offset;
+    break;
+  }
+  if (start < kKeep || start < copied_.size() - start) return;
   copied_.erase_front(start);
-  for (Entry& e : entries_)
-    if (!e.view) e.offset -= start;
+  for (size_t i = first_; i < entries_.size(); ++i)
+    if (!entries_[i].view) entries_[i].offset -= start;
 }
 
 }  // namespace verge::net

@@ -27,6 +27,7 @@ class WriteQueue {
 
   bool empty() const { return pending_ == 0; }
   size_t pending() const { return pending_; }
+  size_t held() const { return copied_.capacity(); }  // memory for copied bytes
   // Writes what the socket takes now, through `tls` where there is one. False: the connection is broken.
   bool flush(int fd, TlsStream* tls, uint64_t* written);
 
