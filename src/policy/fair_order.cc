@@ -12,6 +12,7 @@ uint64_t FairOrder::enter(uint32_t priority, uint32_t tenant_index, uint32_t con
   Tenant& t = tenant(tenant_index);
   Bucket& b = t.buckets[connection % kBuckets];
   if (b.waiting++ == 0) ++t.active;
+  ++waiting_;
   const uint64_t start = std::max(now_, b.finish);
   // Each of a tenant's connections gets its part of the tenant's share.
   b.finish = start + std::max<uint64_t>(1, static_cast<uint64_t>(static_cast<double>(cost_ns) * t.active * t.inverse_weight));
@@ -27,6 +28,11 @@ void FairOrder::leave(uint64_t place, uint32_t tenant_index, uint32_t connection
   Bucket& b = t.buckets[connection % kBuckets];
   if (--b.waiting == 0) --t.active;
   now_ = std::max(now_, place & ((uint64_t{1} << kTimeBits) - 1));
+  if (--waiting_ != 0 || now_ < kRestart) return;
+  // Nobody has anything to claim of what was before.
+  now_ = 0;
+  for (Tenant& each : tenants_)
+    for (Bucket& bucket : each.buckets) bucket.finish = 0;
 }
 
 }  // namespace verge::policy

@@ -26,6 +26,8 @@ class FairOrder {
 
  private:
   static constexpr int kTimeBits = 60;
+  // Virtual time passes faster the smaller the weight of who is served is: with the least, its bits are used up in two weeks of work. Long before that it begins anew.
+  static constexpr uint64_t kRestart = uint64_t{1} << 56;
   struct Bucket {
     uint64_t finish = 0;  // virtual time at which all that entered before will have been served
     uint32_t waiting = 0;
@@ -39,6 +41,7 @@ class FairOrder {
   const Tenant& tenant(uint32_t index) const { return tenants_[index < tenants_.size() ? index : 0]; }
 
   std::vector<Tenant> tenants_;
+  uint64_t waiting_ = 0;
   uint64_t now_ = 0;  // virtual time: the start of what was taken last, in ns of a tenant of weight 1
 };
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "policy/dispatch.h"
+#include "policy/fair_order.h"
 #include "policy/lane_queue.h"
 #include "policy/wait_ratio.h"
 
@@ -27,6 +28,18 @@ TEST(WaitRatio, IsWhatWaitsTurnOutToBeAllButAlways) {
   EXPECT_EQ(r.cautious(), 1);  // it never says that less is ahead than there is
   for (int i = 0; i < 5000; ++i) r.learn(20 * kMs, 2000 * kMs);
   EXPECT_EQ(r.cautious(), WaitRatio::kMost);
+}
+
+// Of a tenant with the least weight, a fortnight of work is more virtual time than a place has bits for: the priorities above them must not be touched.
+TEST(FairOrder, PrioritiesOutliveAnyAmountOfWork) {
+  FairOrder order({0.001, 1});
+  constexpr uint64_t kHour = uint64_t{3600} * 1'000'000'000;
+  for (int i = 0; i < 24 * 60; ++i) {
+    const uint64_t urgent = order.enter(1, 0, 1, kHour), other = order.enter(2, 1, 2, kHour);
+    ASSERT_LT(urgent, other) << "after " << i << " hours";
+    order.leave(urgent, 0, 1);
+    order.leave(other, 1, 2);
+  }
 }
 
 TEST(DueNs, KeepsTimeForTheWayBackAndForAWaitThatNobodySaw) {
