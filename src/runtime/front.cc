@@ -86,6 +86,7 @@ void FrontImpl::infer(Request& request) {
   request.queue_ns = request.assembly_ns = request.compute_ns = request.encode_ns = 0;
   request.batch = 0;
   ++in_flight_;
+  look_back(request.arrival_ns);
   if (draining_) return fail(request, unknown_, unavailable("the server is stopping"), Reason::kDraining);
 
   const auto model = table().models.find(request.model);
@@ -434,7 +435,7 @@ void FrontImpl::drain() {
 void FrontImpl::run_queued() {
   look_again_ns_ = UINT64_MAX;
   uint64_t begun = 0, now = os::monotonic_ns();
-  turn_ns_ = 0;
+  turn_ns_ = turn_ended_ns_ = turn_answers_ = 0;
   policy::Turn turn(queue_.work_ns());
   Fifo<Run> done;
   while (true) {
@@ -455,11 +456,13 @@ void FrontImpl::run_queued() {
       turn.answered(run->flow, run->due_ns, run->request->bounds.deadline_ns);
       done.push(run);
     }
-    if (turn.over(now, begun, now - began)) break;
+    turn_answers_ += batch_.size();
+    if (turn.over(now, begun, now - began + answering_.predict(turn_answers_ + batch_.size()))) break;
   }
   complete_all(done);
   if (queue_.empty()) return;
   turn_ns_ = now - begun;
+  turn_ended_ns_ = now;
   wake_();
 }
 

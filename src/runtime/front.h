@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/answering.h"
 #include "runtime/bounds.h"
 #include "runtime/deadlines.h"
 #include "runtime/lane.h"
@@ -129,6 +130,15 @@ class FrontImpl final : public Front {
   void recheck_waiting();
   void run_queued();
   void drop(TableHold* hold);
+  // With each request: its arrival is when the sockets were looked at again after a turn that left work, and all its answers had been sent.
+  void look_back(uint64_t arrival_ns) {
+    if (turn_ended_ns_ == 0) return;
+    if (arrival_ns > turn_ended_ns_) {
+      answering_.learn(arrival_ns - turn_ended_ns_, turn_answers_);
+      turn_ns_ += arrival_ns - turn_ended_ns_;
+    }
+    turn_ended_ns_ = 0;
+  }
 
   Shared& shared_;
   const uint32_t index_;
@@ -152,7 +162,9 @@ class FrontImpl final : public Front {
   policy::Probes hopeless_;
   bool in_turn_ = false;
   bool crowded_ = false, refused_in_turn_ = false;  // requests are, or were in this turn, turned away for what is ahead of them
-  uint64_t turn_ns_ = 0;  // how long the last turn ran what waited; 0: nothing was left then
+  uint64_t turn_ns_ = 0;  // how long the last turn ran what waited, and answered; 0: nothing was left then
+  uint64_t turn_ended_ns_ = 0, turn_answers_ = 0;  // of a turn that left work, until look_back(): when its last run ended, and its answers
+  policy::Answering answering_;
 
   std::vector<std::shared_ptr<const TenantBounds>> bounds_;  // by tenant
   // Of the choice that is being made, reused.

@@ -23,6 +23,7 @@ Status FrontImpl::too_late_status(uint64_t ahead_ns) {
 
 // Only where this front is the lane: a lane of its own has its order to itself. What is not refused here is looked at once more, in full, by infer().
 Status FrontImpl::refuse(const Request& request) {
+  look_back(request.arrival_ns);
   if (!shared_.lanes.empty() || draining_ || queue_.empty() || request.sequence.given()) return {};
   const auto model = table().models.find(request.model);
   if (model == table().models.end()) return {};

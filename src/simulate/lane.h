@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "policy/answering.h"
 #include "policy/dispatch.h"
 #include "policy/exit_rule.h"
 #include "policy/lane_queue.h"
@@ -76,6 +77,7 @@ struct SimLane {
   // Of a front that is its own lane: what it reads in this turn, and what it has answered and not sent.
   std::vector<Job*> reading;
   size_t read = 0;
+  uint64_t reading_since = 0, writing_since = 0;
   struct Answer {
     Job* job;
     uint64_t finished;
@@ -84,7 +86,8 @@ struct SimLane {
   std::vector<Answer> answers;
   std::optional<policy::Turn> turn;
   uint64_t turn_began = 0;
-  uint64_t turn_ns = 0;  // of the last turn, if more was left then
+  uint64_t turn_ns = 0;  // of the last turn and its answers, if more was left then
+  policy::Answering answering;
 };
 
 }  // namespace verge::simulate

@@ -142,10 +142,11 @@ void VirtualServer::has_run(SimLane& lane) {
 
 void VirtualServer::is_free(SimLane& lane) {
   lane.busy_ns += now_ - lane.started;
+  const size_t requests = lane.batch.size();
   lane.batch.clear();
   lane.places.busy_until_ns.store(0, std::memory_order_relaxed);
   if (!front_is_lane_) return look(lane);
-  if (lane.turn->over(now_, lane.turn_began, now_ - lane.started)) return begin_writing(lane);
+  if (lane.turn->over(now_, lane.turn_began, now_ - lane.started + lane.answering.predict(lane.answers.size() + requests))) return begin_writing(lane);
   run_turn(lane);
 }
 
@@ -199,6 +200,7 @@ void VirtualServer::begin_reading(SimLane& lane) {
   lane.reading.swap(lane.inbox);
   lane.inbox.clear();
   lane.read = 0;
+  lane.reading_since = now_;
   lane.does = Does::kReads;
   lane.event_at = machine_.done(now_, read_ns_);
 }
@@ -236,12 +238,17 @@ void VirtualServer::run_turn(SimLane& lane) {
 
 void VirtualServer::begin_writing(SimLane& lane) {
   lane.turn.reset();
-  lane.turn_ns = lane.queue.empty() ? 0 : now_ - lane.turn_began;
+  lane.turn_ns = 0;
+  lane.writing_since = now_;
   lane.does = Does::kWrites;
   lane.event_at = machine_.done(now_, (o_.lane_ns - read_ns_) * lane.answers.size());
 }
 
 void VirtualServer::has_written(SimLane& lane) {
+  if (!lane.queue.empty()) {
+    lane.turn_ns = now_ - lane.turn_began;
+    lane.answering.learn(now_ - lane.writing_since, lane.answers.size());
+  }
   for (const SimLane::Answer& a : lane.answers) answer(a.job, a.exit, a.finished);
   lane.answers.clear();
   begin_reading(lane);

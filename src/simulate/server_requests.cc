@@ -31,10 +31,12 @@ void VirtualServer::arrive(uint64_t intended, uint32_t tenant, uint32_t source, 
 
 // The server has read it.
 void VirtualServer::decide(Job* j) {
-  j->arrival = now_;
+  // A front counts from when it began to look at its sockets, whichever it came to when.
+  j->arrival = front_is_lane_ ? lanes_[0]->reading_since : now_;
   const SimDemand& d = *j->demand;
-  // What is left is told when the request leaves; the server counts from when it has read it.
-  if (d.deadline_ns) j->deadline_at = now_ + d.deadline_ns;
+  // What is left is told when the request leaves; the server counts from its arrival there.
+  if (d.deadline_ns) j->deadline_at = j->arrival + d.deadline_ns;
+  if (j->deadline_at && now_ >= j->deadline_at) return refuse(j, kTooLate);
   const Table& table = *table_of_[j->asker];
   if (table.family || table.staged || d.bounded || (d.deadline_ns && d.variant.empty() && table.worth > 1)) return admit(j, table);
   infer_plain(j, table);
