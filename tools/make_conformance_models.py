@@ -9,11 +9,16 @@ simple_string    the same on decimal numbers as strings
 simple_identity  INPUT0 BYTES [-1,16] → OUTPUT0
 identity_fp32    INPUT0 FP32 [-1,-1] → OUTPUT0
 simple_sequence  INPUT INT32 [-1,1] → OUTPUT: the input, one more where a sequence begins
+repeat_int32     IN INT32 [10], DELAY UINT32 [10], WAIT UINT32 [1] → OUT INT32 [1]: ten exits, of which the k-th answers IN[k]
+densenet_onnx    data_0 FP32 [3,224,224] → fc6_1 FP32 [3]: the mean of each channel, with colours as class names
+preprocess_inception_ensemble  the same of pictures: INPUT BYTES [-1,1] → CLASSES FP32 [-1,3]
 labelled         INPUT0 FP32 [-1,4] → OUTPUT0, with class names
 """
 import argparse
+import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -61,6 +66,82 @@ def sequence_onnx(path):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
+def onnx_bytes(name, nodes, inputs, outputs, initializers=()):
+    """Tensors are as in a manifest."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    kinds = {"FP32": TensorProto.FLOAT, "INT32": TensorProto.INT32, "UINT32": TensorProto.UINT32}
+    values = lambda tensors: [helper.make_tensor_value_info(t["name"], kinds[t["dtype"]], [d if d > 0 else "batch" for d in t["shape"]]) for t in tensors]
+    graph = helper.make_graph(nodes, name, values(inputs), values(outputs), list(initializers))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString(deterministic=True)
+
+
+def tensor(name, dtype, *shape):
+    return {"name": name, "dtype": dtype, "shape": list(shape), "batch_axis": 0 if shape[0] < 0 else -1}
+
+
+def write_onnx_package(zoo, name, description, inputs, outputs, models, stages=(), labels=()):
+    """A package as `verge build` writes it, of networks that it does not take as they are: `models` are the ONNX files' bytes, one a stage where there are stages."""
+    artifacts, digest_of = [], make_bench_models.sha256
+    for data in models:
+        file = {"path": "model.onnx", "size": len(data), "sha256": digest_of(data)}
+        artifacts.append({"id": digest_of(f"{file['path']}\t{file['size']}\t{file['sha256']}\n".encode()), "format": "onnx", "entry": "model.onnx", "batch": 0,
+                          "converter": "tools/make_conformance_models.py", "generate_seconds": 0, "files": [file]})
+    ids = [a["id"] for a in artifacts]
+    source = digest_of("".join(ids).encode())
+    variant = {"id": "onnxruntime-onnx-f32", "engine": "onnxruntime", "precision": "f32", "form": "", "device": "cpu", "conversion": "ok", "artifacts": ids, "options": {}}
+    manifest = {
+        "format": 1, "name": name, "version": 1, "description": description,
+        "source": {"kind": "onnx", "name": "model.onnx", "sha256": source}, "build_key": source, "reference": "onnxruntime",
+        "network": {"inputs": inputs, "outputs": outputs},
+        "inputs": [{**t, "feeds": t["name"], "steps": []} for t in inputs], "outputs": [{**t, "from": t["name"], "steps": []} for t in outputs],
+        "metric": {"kind": "none"}, "variants": [variant], "artifacts": artifacts,
+    }
+    if stages:
+        manifest["stages"] = list(stages)
+        variant["stages"] = [{"artifacts": [i]} for i in ids]
+    names = "".join(f"{label}\n" for label in labels).encode()
+    if labels:
+        manifest["labels"] = {"file": "labels.txt", "sha256": digest_of(names)}
+    folder = zoo / name / "1"
+    text = json.dumps(manifest, indent=1)
+    if (folder / "manifest.json").exists() and (folder / "manifest.json").read_text() == text:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for i, data in zip(ids, models):
+        (folder / "artifacts" / i).mkdir(parents=True)
+        (folder / "artifacts" / i / "model.onnx").write_bytes(data)
+    if labels:
+        (folder / "labels.txt").write_bytes(names)
+    (folder / "manifest.json").write_text(text)
+
+
+def channel_means(batched):
+    from onnx import helper
+
+    first = [-1] if batched else []
+    inputs, outputs = [tensor("data_0", "FP32", *first, 3, 224, 224)], [tensor("fc6_1", "FP32", *first, 3)]
+    node = helper.make_node("ReduceMean", ["data_0"], ["fc6_1"], axes=[2, 3] if batched else [1, 2], keepdims=0)
+    return inputs, outputs, onnx_bytes("channel_means", [node], inputs, outputs)
+
+
+def repeat_package(zoo, name):
+    """Ten stages, each with an exit of its own; none gives a better answer than another. The times that a client asks for are taken and count for nothing."""
+    from onnx import TensorProto, helper
+
+    inputs = [tensor("IN", "INT32", 10), tensor("DELAY", "UINT32", 10), tensor("WAIT", "UINT32", 1)]
+    stages, models = [], []
+    for k in range(10):
+        takes, gives = inputs if k == 0 else inputs[:1], tensor("OUT" if k == 9 else f"OUT_{k}", "INT32", 1)
+        index = helper.make_tensor("index", TensorProto.INT64, [1], [k])
+        models.append(onnx_bytes(f"stage_{k}", [helper.make_node("Gather", ["IN", "index"], [gives["name"]])], takes, [gives], [index]))
+        stages.append({"exit": f"exit{k + 1}", "output": gives["name"], "network": {"inputs": takes, "outputs": [gives]}})
+    write_onnx_package(zoo, name, "each exit answers one of the inputs", inputs, [tensor("OUT", "INT32", 1)], models, stages)
+
+
 def build(verge, model, zoo, targets):
     done = subprocess.run([verge, "build", model, "-o", zoo, "--targets", *targets, "--no-profile"], capture_output=True, text=True)
     if done.returncode:
@@ -69,7 +150,7 @@ def build(verge, model, zoo, targets):
 
 def make(name, zoo, verge, scratch):
     # Made once: converters write other bytes each time, which would build each time.
-    if (zoo / name / "1" / "manifest.json").exists() and name in ("simple", "simple_int8", "simple_string", "simple_sequence"):
+    if (zoo / name / "1" / "manifest.json").exists() and name in BUILT:
         return
     if name in ("simple", "simple_int8"):
         add_sub_onnx(scratch / f"{name}.onnx", "INT8" if name == "simple_int8" else "INT32")
@@ -86,13 +167,39 @@ def make(name, zoo, verge, scratch):
         make_bench_models.write_package(zoo, name, [("INPUT0", "OUTPUT0", "BYTES", [-1, 16])])
     elif name == "identity_fp32":
         make_bench_models.write_package(zoo, name, [("INPUT0", "OUTPUT0", "FP32", [-1, -1])])
+    elif name == "densenet_onnx":
+        inputs, outputs, model = channel_means(batched=False)
+        write_onnx_package(zoo, name, "the mean of each channel", inputs, outputs, [model], labels=COLOURS)
+    elif name == "preprocess_inception_ensemble":
+        (scratch / f"{name}.onnx").write_bytes(channel_means(batched=True)[2])
+        (scratch / "colours.txt").write_text("".join(f"{c}\n" for c in COLOURS))
+        recipe = scratch / f"{name}.yaml"
+        recipe.write_text(f"""name: {name}
+model: {name}.onnx
+labels: colours.txt
+inputs:
+  - name: INPUT
+    dtype: BYTES
+    shape: [1]
+    steps:
+      - decode: {{channels: 3, height: 224, width: 224}}
+      - cast: {{dtype: FP32}}
+      - transpose: {{perm: [2, 0, 1]}}
+outputs:
+  - {{name: CLASSES, from: fc6_1}}
+""")
+        build(verge, recipe, zoo, ["onnxruntime-onnx-f32"])
+    elif name == "repeat_int32":
+        repeat_package(zoo, name)
     elif name == "labelled":
         make_bench_models.write_package(zoo, name, [("INPUT0", "OUTPUT0", "FP32", [-1, 4])], labels=["cat", "dog", "fish", "bird"])
     else:
         sys.exit(f"unknown model '{name}'; known are {', '.join(NAMES)}")
 
 
-NAMES = ["simple", "simple_int8", "simple_string", "simple_sequence", "simple_identity", "identity_fp32", "labelled"]
+NAMES = ["simple", "simple_int8", "simple_string", "simple_sequence", "simple_identity", "identity_fp32", "repeat_int32", "densenet_onnx", "preprocess_inception_ensemble", "labelled"]
+BUILT = {"simple", "simple_int8", "simple_string", "simple_sequence", "preprocess_inception_ensemble"}
+COLOURS = ("red", "green", "blue")
 
 
 def main():

@@ -47,6 +47,17 @@ Dims dims_of(const TensorSpec& t, bool batches) {
   return {Shape{1}, true};
 }
 
+// ModelInput.Format. Image clients turn their pictures by it; what says nothing of how images lie is a shape with channels at both ends or none.
+struct Format {
+  uint32_t number;
+  const char* name;
+};
+Format format_of(const TensorSpec& t, const Shape& sample) {
+  const auto channels = [](int64_t n) { return n == 1 || n == 3; };
+  if (t.dtype == DType::kBytes || sample.rank() != 3 || channels(sample[0]) == channels(sample[2])) return {0, "FORMAT_NONE"};
+  return channels(sample[2]) ? Format{1, "FORMAT_NHWC"} : Format{2, "FORMAT_NCHW"};
+}
+
 Json dims_json(const Shape& shape) {
   Json out = Json::array();
   for (int64_t d : shape.dims()) out.push_back(d);
@@ -80,6 +91,7 @@ void write_model_config(const runtime::ModelDoc& doc, ByteBuffer* out) {
     const Dims dims = dims_of(t, batches);
     wire::add_string(*out, 1, t.name);
     wire::add_uint(*out, 2, config_type(t.dtype).number);
+    if (const Format format = format_of(t, dims.shape); format.number != 0) wire::add_uint(*out, 3, format.number);
     add_dims(*out, 4, dims.shape);
     if (dims.reshaped) wire::add_length(*out, 5, 0);
   }
@@ -125,7 +137,7 @@ Json model_config_json(const runtime::ModelDoc& doc) {
   Json inputs = Json::array(), outputs = Json::array();
   for (const TensorSpec& t : doc.inputs) {
     const Dims dims = dims_of(t, batches);
-    Json j = {{"name", t.name}, {"data_type", config_type(t.dtype).name}, {"format", "FORMAT_NONE"}, {"dims", dims_json(dims.shape)}};
+    Json j = {{"name", t.name}, {"data_type", config_type(t.dtype).name}, {"format", format_of(t, dims.shape).name}, {"dims", dims_json(dims.shape)}};
     if (dims.reshaped) j["reshape"] = {{"shape", Json::array()}};
     for (const char* flag : {"is_shape_tensor", "allow_ragged_batch", "optional", "is_non_linear_format_io"}) j[flag] = false;
     inputs.push_back(std::move(j));

@@ -5,6 +5,7 @@
 #include "net/grpc_reply.h"
 #include "net/json_pull.h"
 #include "net/json_write.h"
+#include "net/load_overrides.h"
 #include "net/management.h"
 #include "net/rest_reply.h"
 #include "net/utf8.h"
@@ -22,18 +23,55 @@ runtime::Repository* repository_of(Service& service, Call* call) {
 
 Status named_repository() { return unimplemented("'repository_name' is not supported: the server has one repository"); }
 
-// What came with a load or unload. Whatever else stands in the parameters is not looked at beyond its name.
+// What came with a load or unload. Of other parameters than `config` only the name is looked at.
 struct Change {
   std::string_view model;
-  Status parameter(std::string_view name, bool load) const {
-    if (load && (name == "config" || name.starts_with("file:")))
-      return invalid_argument("parameter '" + std::string(name.substr(0, 64)) +
-                              "' is not supported: a model is loaded as its package in the repository says");
+  bool has_config = false;
+  std::string_view config;
+  std::string unescaped;  // the configuration, where the request's text is not it
+  std::string_view file;  // the first of the model's files that the request brings
+  Status parameter(std::string_view name, bool load) {
+    if (load && name == "config") {
+      has_config = true;
+      return {};
+    }
+    if (load && name.starts_with("file:")) {
+      if (file.empty()) file = name.substr(0, 64);
+      return {};
+    }
     if (!load && name == "unload_dependents") return {};
     return invalid_argument("unknown parameter '" + std::string(name.substr(0, 64)) + "'" +
-                            (load ? "; loading takes none" : "; known is unload_dependents"));
+                            (load ? "; known is config" : "; known is unload_dependents"));
   }
 };
+
+Status config_is_no_string() { return invalid_argument("parameter 'config' must be a string"); }
+
+// When the model's name is known.
+Result<runtime::Repository::Overrides> overrides_of(const Change& change) {
+  const std::string failed = "failed to load '" + std::string(change.model) + "', ";
+  // Triton's status and words: its clients look for them.
+  if (!change.file.empty())
+    return internal_error(failed + "failed to poll from model repository: '" + std::string(change.file) + "' is not taken, models come from the server's own repository");
+  if (!change.has_config) return runtime::Repository::Overrides();
+  auto read = read_load_config(change.config);
+  if (read.ok()) return read;
+  return Status(read.status().code(), failed + read.status().message());
+}
+
+// ModelRepositoryParameter: one of bool_param = 1, int64_param = 2, string_param = 3, bytes_param = 4.
+Status read_grpc_config(std::string_view value, Change* out) {
+  wire::Reader reader(value);
+  wire::Field f;
+  bool text = false;
+  while (reader.next(&f)) {
+    text = f.number == 3 && f.type == wire::kBytes;
+    if (text) out->config = f.bytes;
+  }
+  if (!reader.ok()) return malformed_message();
+  if (!text) return config_is_no_string();
+  return valid_utf8(out->config) ? Status() : malformed_message();
+}
 
 // RepositoryModelLoadRequest and RepositoryModelUnloadRequest: repository_name = 1, model_name = 2, parameters = 3.
 Status read_grpc_change(std::string_view message, bool load, Change* out) {
@@ -47,11 +85,15 @@ Status read_grpc_change(std::string_view message, bool load, Change* out) {
     if (f.number != 3 || !refused.ok()) continue;
     wire::Reader entry(f.bytes);
     wire::Field e;
-    std::string_view key;
-    while (entry.next(&e))
-      if (e.number == 1 && e.type == wire::kBytes) key = e.bytes;
+    std::string_view key, value;
+    while (entry.next(&e)) {
+      if (e.type != wire::kBytes) continue;
+      if (e.number == 1) key = e.bytes;
+      if (e.number == 2) value = e.bytes;
+    }
     if (!entry.ok() || !valid_utf8(key)) return malformed_message();
     refused = out->parameter(key, load);
+    if (refused.ok() && load && key == "config") refused = read_grpc_config(value, out);
   }
   if (!reader.ok() || !valid_utf8(out->model)) return malformed_message();
   return refused;
@@ -83,7 +125,18 @@ Status read_rest_change(Call* call, bool load, Change* out) {
     std::string_view name;
     while (json.next_key(&name)) {
       VERGE_RETURN_IF_ERROR(out->parameter(name, load));
-      json.skip();
+      if (!load || name != "config") {
+        json.skip();
+        continue;
+      }
+      if (json.peek() != JsonPull::Type::kString) return config_is_no_string();
+      bool escaped = false;
+      if (!json.string(&out->config, &escaped) || !escaped) continue;
+      out->unescaped.resize(out->config.size());
+      const size_t size = json_unescape(out->config, out->unescaped.data());
+      if (size == SIZE_MAX) return invalid_argument("parameter 'config' has half of a surrogate pair");
+      out->unescaped.resize(size);
+      out->config = out->unescaped;
     }
     return {};
   });
@@ -166,11 +219,12 @@ void repository_change(Service& service, Call* call, bool load, std::string_view
   if (s.ok() && change.model.empty()) s = invalid_argument("no model is named");
   if (s.ok() && change.model.size() > kMaxModelName)
     s = invalid_argument("a model's name has at most " + std::to_string(kMaxModelName) + " bytes, not " + std::to_string(change.model.size()));
-  if (!s.ok()) return service.fail(call, std::move(s));
+  Result<runtime::Repository::Overrides> overrides = s.ok() ? overrides_of(change) : s;
+  if (!overrides.ok()) return service.fail(call, overrides.status());
   std::string name(change.model);
   auto done = service.deferred().defer(call, changed);
   if (load)
-    repository->load(std::move(name), std::move(done));
+    repository->load(std::move(name), *overrides, std::move(done));
   else
     repository->unload(std::move(name), std::move(done));
 }

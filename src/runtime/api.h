@@ -227,14 +227,19 @@ class Repository {
     std::string state;   // "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
     std::string reason;  // of what is not ready
   };
+  // What a load asks to be other than the packages say; it holds until the model is unloaded, or loaded again without it.
+  struct Overrides {
+    int64_t max_batch = 0;  // the most samples that a request or a batch of several may hold; 0: as ever
+  };
   using Done = std::function<void(Status)>;  // called once, on any thread, also before the call that was given it returns
   // `report`: {"changed": […], "refused": […]}, lists of texts for a person; what was refused changed nothing.
   using Reported = std::function<void(Json report)>;
 
   virtual ~Repository() = default;
   virtual std::vector<Entry> index(bool ready_only) const = 0;
-  // Looks at the model's folder again and serves what is there; done when its default variants are loaded or have failed.
-  virtual void load(std::string name, Done done) = 0;
+  // Looks at the model's folder again and serves what is there; done when its default variants are loaded or have failed. Overrides that its versions cannot
+  // be served with are refused, and change nothing.
+  virtual void load(std::string name, Overrides overrides, Done done) = 0;
   // Stops serving the model; done when its last request has ended and its memory is given back.
   virtual void unload(std::string name, Done done) = 0;
   // Looks at everything again: all models' folders, the configuration, certificates. `done` when all that came of it is loaded or refused.

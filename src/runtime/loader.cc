@@ -514,6 +514,7 @@ Result<std::unique_ptr<Resident>> Loader::load(Version& version, uint32_t varian
   }
   // Requests of a multi-exit model leave at different exits, so each goes alone.
   resident->max_rows = spec.stages.empty() ? rows_together(source.manifest, *resident) : 1;
+  if (source.max_batch > 0) resident->max_rows = std::min(resident->max_rows, source.max_batch);
   resident->predictors = std::make_unique<Predictor[]>(size_t{lanes} * resident->parts);
   if (const VariantProfile* p = source.profile.variant(spec.id); p != nullptr) {
     for (uint32_t lane = 0; lane < lanes; ++lane) seed(*resident, *p, lane, threads_on(lane, source, p));

@@ -37,6 +37,7 @@ struct ModelSource {
   std::string no_default;
   std::vector<std::string> resident;  // variants to load at once, the default one among them or not
   bool decoupled = false;       // in streams, requests are answered once an exit without asking for it, and unary ones are refused
+  int64_t max_batch = 0;        // samples that a request, or a batch of several, may hold; 0: no limit but the model's own
   int threads = -1;             // of an engine instance, as RuntimeOptions::threads; -1: as that says
 
   // On the loader thread, each time a variant is to be loaded: checks its files and whatever else has to be checked before an engine of this
@@ -46,6 +47,9 @@ struct ModelSource {
   // them still counts as warm.
   std::function<Result<std::map<std::string, Tensor>>()> warm_up;
 };
+
+// Samples that one request of such a model may hold along the batch axis; 0: not every tensor has it as its first axis.
+int64_t most_batch(const Manifest& manifest);
 
 // Who asks, and what they are due. Tenant 0 is the default one.
 struct TenantOptions {

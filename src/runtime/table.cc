@@ -209,6 +209,12 @@ ModelStatistics statistics_of(const VersionEntry& version) {
   return s;
 }
 
+int64_t most_batch(const Manifest& m) {
+  const auto batched = [](const auto& served) { return served.spec.batch_axis == 0; };
+  if (!std::all_of(m.inputs.begin(), m.inputs.end(), batched) || !std::all_of(m.outputs.begin(), m.outputs.end(), batched)) return 0;
+  return m.sequence.given() ? 1 : kMostBatch;
+}
+
 ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
   ModelDoc d;
   d.name = version.source->name;
@@ -223,9 +229,7 @@ ModelDoc describe(const ModelEntry& model, const VersionEntry& version) {
   }
   const ModelSource& s = *version.source;
   if (!s.manifest.family.empty()) d.parameters["family"] = s.manifest.family;
-  const auto batched = [](const auto& served) { return served.spec.batch_axis == 0; };
-  const bool all = std::all_of(s.manifest.inputs.begin(), s.manifest.inputs.end(), batched) && std::all_of(s.manifest.outputs.begin(), s.manifest.outputs.end(), batched);
-  d.max_batch = !all ? 0 : s.manifest.sequence.given() ? 1 : kMostBatch;
+  d.max_batch = s.max_batch > 0 ? s.max_batch : most_batch(s.manifest);
   d.decoupled = s.decoupled && !s.manifest.stages.empty();
   d.sequences = s.manifest.sequence.given();
   for (const ServedInput& in : s.manifest.inputs) d.inputs.push_back(in.spec);

@@ -72,6 +72,10 @@ Status validate(const ServedVersion& version, const Request& request, Run& run, 
                               "' one of " + std::to_string(run.batch));
     }
   }
+  if (const int64_t most = version.source->max_batch; most > 0 && run.batch > most) {
+    return invalid_argument(model_of(request) + ": a batch of " + std::to_string(run.batch) + " samples; the model was loaded with a max_batch_size of " +
+                            std::to_string(most));
+  }
   reason = Reason::kUnknownOutput;
   run.wanted.clear();
   if (request.wanted_outputs.empty()) {

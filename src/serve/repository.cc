@@ -310,7 +310,7 @@ const VersionPolicy& Repository::policy(const std::string& name) const {
 void Repository::open(const std::string& name, Model& m, int64_t number, bool force) {
   Version& v = m.versions[number];
   const std::string stamp = stamp_of(v.found);
-  if (v.served && stamp == v.stamp && !(force && (!v.refusal.ok() || !answering(name).contains(number)))) return;
+  if (v.served && stamp == v.stamp && v.max_batch == m.max_batch && !(force && (!v.refusal.ok() || !answering(name).contains(number)))) return;
   v.stamp = stamp;
   auto source = open_source(env_, v.found, false);
   if (source != nullptr) return give(name, m, number, std::move(source));
@@ -339,6 +339,7 @@ void Repository::give(const std::string& name, Model& m, int64_t number, std::sh
   v.loading = v.served = true;
   v.set_aside = false;
   ++m.loading;
+  override_settings(m, v, source);
   const std::string variant = source->default_variant;
   if (v.variant.empty()) v.variant = variant;
   runtime_.serve(std::move(source), [this, inbox = inbox_, name, number, variant](Status s) {

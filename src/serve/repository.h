@@ -50,7 +50,7 @@ class Repository final : public runtime::Repository {
   Status refusal(const std::string& name) const;
 
   std::vector<Entry> index(bool ready_only) const override;
-  void load(std::string name, Done done) override;
+  void load(std::string name, Overrides overrides, Done done) override;
   void unload(std::string name, Done done) override;
   void reload(Reported done) override;
 
@@ -76,12 +76,15 @@ class Repository final : public runtime::Repository {
     bool tried = false;     // as a fallback, since the folder was looked at
     bool set_aside = false;  // the runtime has it as one that is broken
     std::string variant;    // the default one
+    int64_t max_batch = 0;   // what it was given to the runtime with
+    int64_t most_batch = -1;  // of its own; -1: it has not been opened
     Status refusal;
   };
   struct Model {
     std::map<int64_t, Version> versions;
     Selection selection;
     int64_t pinned = 0;
+    int64_t max_batch = 0;              // what it was loaded with; 0: nothing
     bool unloaded = false;
     bool forced = false;                // what was refused is tried again
     bool again = false, force = false;  // look once more when it has settled
@@ -110,6 +113,8 @@ class Repository final : public runtime::Repository {
   void look_at_all(const OperationPtr& op, bool force);
   void look(const std::string& name, const OperationPtr& op, bool force);
   Result<std::vector<Found>> find(const std::string& name);
+  static void override_settings(Model& m, Version& v, std::shared_ptr<runtime::ModelSource>& source);
+  Status check_overrides(const std::string& name, const Overrides& overrides);
   void read_pin(const std::string& name, Model& m, const std::vector<int64_t>& present);
   void open(const std::string& name, Model& m, int64_t number, bool force);
   void give(const std::string& name, Model& m, int64_t number, std::shared_ptr<runtime::ModelSource> source);

@@ -11,7 +11,19 @@ namespace verge::serve {
 
 // --- callers ---
 
-void Repository::load(std::string name, Done done) {
+namespace {
+
+Status check_max_batch(const std::string& who, int64_t asked, int64_t most) {
+  if (asked <= most) return {};
+  return invalid_argument("failed to load '" + who + "', its max_batch_size cannot be " + std::to_string(asked) + ": " +
+                          (most == 0   ? "not every input and output has the batch as its first axis"
+                           : most == 1 ? "it keeps state, so its requests hold one sample"
+                                       : "this server takes at most " + std::to_string(most)));
+}
+
+}  // namespace
+
+void Repository::load(std::string name, Overrides overrides, Done done) {
   auto op = std::make_shared<Operation>();
   op->status = unavailable("the server is stopping");
   op->done = [done = std::move(done)](Operation& o) { done(std::move(o.status)); };
@@ -19,10 +31,55 @@ void Repository::load(std::string name, Done done) {
     op->status = not_found("failed to load '" + name.substr(0, 128) + "', failed to poll from model repository: this is no model's name");
     return;
   }
-  post([this, name = std::move(name), op = std::move(op)] {
-    models_[name].unloaded = false;
+  post([this, name = std::move(name), overrides, op = std::move(op)] {
+    if (Status s = check_overrides(name, overrides); !s.ok()) {
+      op->status = std::move(s);
+      return;
+    }
+    Model& m = models_[name];
+    m.unloaded = false;
+    m.max_batch = overrides.max_batch;
     look(name, op, true);
   });
+}
+
+// Before anything changes. What is not there or cannot be opened is told by the load itself.
+Status Repository::check_overrides(const std::string& name, const Overrides& overrides) {
+  if (overrides.max_batch == 0) return {};
+  const auto model = models_.find(name);
+  const auto found = find(name);
+  if (!found.ok()) return found.status();
+  std::vector<int64_t> present;
+  for (const Found& f : *found) present.push_back(f.version);
+  const std::vector<int64_t> wanted = select_versions(policy(name), present, model == models_.end() ? 0 : model->second.pinned).wanted;
+  for (const Found& f : *found) {
+    if (std::find(wanted.begin(), wanted.end(), f.version) == wanted.end()) continue;
+    if (!f.package_dir.empty()) {
+      if (const auto p = package::open_package(f.package_dir); p.ok()) VERGE_RETURN_IF_ERROR(check_max_batch(name, overrides.max_batch, runtime::most_batch(p->manifest)));
+      continue;
+    }
+    // Without a package it is known when the model has been tried.
+    const bool known = model != models_.end() && model->second.versions.contains(f.version);
+    const int64_t most = known ? model->second.versions.at(f.version).most_batch : -1;
+    if (most < 0) return failed_precondition("failed to load '" + name + "', its max_batch_size cannot be overridden yet: the model has not been tried");
+    VERGE_RETURN_IF_ERROR(check_max_batch(name, overrides.max_batch, most));
+  }
+  return {};
+}
+
+// Of versions that came after the load with overrides, too.
+void Repository::override_settings(Model& m, Version& v, std::shared_ptr<runtime::ModelSource>& source) {
+  v.max_batch = m.max_batch;
+  if (!source->broken.ok()) return;
+  v.most_batch = runtime::most_batch(source->manifest);
+  source->max_batch = m.max_batch;
+  Status s = check_max_batch(source->name, m.max_batch, v.most_batch);
+  if (s.ok()) return;
+  auto broken = std::make_shared<runtime::ModelSource>();
+  broken->name = source->name;
+  broken->version = source->version;
+  broken->broken = std::move(s);
+  source = std::move(broken);
 }
 
 void Repository::unload(std::string name, Done done) {
@@ -37,6 +94,7 @@ void Repository::unload(std::string name, Done done) {
       return;
     }
     m->second.unloaded = true;
+    m->second.max_batch = 0;
     look(name, op, false);
   });
 }

@@ -39,6 +39,29 @@ class Server:
         return self.process.wait(30)
 
 
+def zoo_of(models, args):
+    """A folder with links to these models of the zoo."""
+    zoo = args.build / "conformance" / "zoo"
+    shutil.rmtree(zoo, ignore_errors=True)
+    zoo.mkdir(parents=True)
+    for name in models:
+        if not (args.zoo / name).is_dir():
+            sys.exit(f"{args.zoo} has no {name}")
+        (zoo / name).symlink_to(args.zoo.resolve() / name)
+    return zoo
+
+
+def picture(args):
+    """A mostly red one."""
+    path = args.build / "conformance" / "picture.png"
+    if not path.exists():
+        from PIL import Image
+
+        grey = Image.linear_gradient("L")
+        Image.merge("RGB", [grey, grey.point(lambda v: v // 3), grey.point(lambda v: v // 9)]).save(path)
+    return path
+
+
 def call(function, server):
     """Runs one case with a time limit; returns what went wrong, or None."""
     outcome = []
@@ -89,7 +112,20 @@ def outcome_of(case, server, args):
     path = args.examples / script
     if not path.exists():
         return True, f"{path} does not exist"
+    arguments = [picture(args) if a == "PICTURE" else a for a in arguments]
     return True, run_program([sys.executable, path, "-u", server.address, *arguments])
+
+
+def run_case(case, server, args, log):
+    """As outcome_of, on a server of its own where the case names its models."""
+    if "models" not in case or case.get("expect") == "skip":
+        return outcome_of(case, server, args)
+    own = Server(args.build, zoo_of(case["models"], args), log)
+    try:
+        ran, wrong = outcome_of(case, own, args)
+    finally:
+        code = own.stop()
+    return ran, wrong or (f"its server ended with {code}" if code else None)
 
 
 def main():
@@ -120,7 +156,7 @@ def main():
         server = Server(args.build, args.zoo, log)
         try:
             for case in cases:
-                ran, wrong = outcome_of(case, server, args)
+                ran, wrong = run_case(case, server, args, log)
                 expected = case.get("expect", "pass")
                 if not ran:
                     result, note = "skipped", case.get("reason", "")

@@ -361,7 +361,11 @@ std::vector<runtime::Repository::Entry> EchoRepository::index(bool ready_only) c
   std::lock_guard lock(mutex_);
   std::vector<Entry> out;
   for (const auto& [name, state] : states_)
-    if (!ready_only || state == "READY") out.push_back({name, name == "gone" ? 0 : 1, state, state == "READY" ? "" : "unloaded"});
+    if (!ready_only || state == "READY") {
+      const auto most = max_batch_.find(name);
+      const std::string told = most == max_batch_.end() || most->second == 0 ? "" : "max_batch " + std::to_string(most->second);
+      out.push_back({name, name == "gone" ? 0 : 1, state, state == "READY" ? told : "unloaded"});
+    }
   return out;
 }
 
@@ -387,7 +391,13 @@ void EchoRepository::change(std::string name, std::string state, Done done) {
   });
 }
 
-void EchoRepository::load(std::string name, Done done) { change(std::move(name), "READY", std::move(done)); }
+void EchoRepository::load(std::string name, Overrides overrides, Done done) {
+  {
+    std::lock_guard lock(mutex_);
+    max_batch_[name] = overrides.max_batch;
+  }
+  change(std::move(name), "READY", std::move(done));
+}
 void EchoRepository::unload(std::string name, Done done) { change(std::move(name), "UNAVAILABLE", std::move(done)); }
 
 bool EchoRepository::wait_held(size_t n) {

@@ -104,7 +104,7 @@ class EchoRepository final : public runtime::Repository {
  public:
   ~EchoRepository() override;
   std::vector<Entry> index(bool ready_only) const override;
-  void load(std::string name, Done done) override;
+  void load(std::string name, Overrides overrides, Done done) override;
   void unload(std::string name, Done done) override;
   bool wait_held(size_t n);  // until so many wait; false if that takes a minute
 
@@ -113,6 +113,7 @@ class EchoRepository final : public runtime::Repository {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::string, std::string> states_{{"echo", "READY"}, {"gone", "UNAVAILABLE"}};
+  std::map<std::string, int64_t> max_batch_;  // what was said at the load, told as the reason
   std::vector<Done> held_;
   std::vector<std::thread> threads_;
 };

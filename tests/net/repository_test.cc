@@ -94,17 +94,19 @@ TEST_F(RepositoryTest, TheServerMayEndFirst) {
   server_.reset();
   EXPECT_EQ(receive_all(fd), "");
   close(fd);
-  repository_.load("release", [](Status) {});
+  repository_.load("release", {}, [](Status) {});
   ASSERT_TRUE(repository_.wait_held(0));
 }
 
 TEST_F(RepositoryTest, BodiesThatMakeNoSense) {
   start();
-  for (const std::string body : {"{", "[]", "nonsense", "{\"parameters\":[]}", "{\"parameters\":{\"config\":\"{}\"}}", "{} x", "\"\xff\"",
-                                 "{\"parameters\":{\"file:1/model.onnx\":\"AAAA\"}}", "{\"parameters\":{\"other\":1}}"})
+  for (const std::string body : {"{", "[]", "nonsense", "{\"parameters\":[]}", "{} x", "\"\xff\"", "{\"parameters\":{\"other\":1}}", "{\"parameters\":{\"config\":{}}}",
+                                 "{\"parameters\":{\"config\":\"{}}}", R"({"parameters":{"config":"{\"a\":1}"}})", R"({"parameters":{"config":"\ud800"}})"})
     EXPECT_THAT(ask(load("echo", body, "Connection: close\r\n")), StartsWith("HTTP/1.1 400 ")) << body;
+  EXPECT_THAT(ask(load("echo", "{\"parameters\":{\"file:1/model.onnx\":\"AAAA\"}}", "Connection: close\r\n")),
+              AllOf(StartsWith("HTTP/1.1 500 "), HasSubstr("failed to load 'echo', failed to poll from model repository: 'file:1/model.onnx' is not taken")));
   EXPECT_THAT(ask(load(std::string(300, 'x'), "", "Connection: close\r\n")), StartsWith("HTTP/1.1 400 "));
-  for (const std::string body : {"", " ", "{}", "{\"parameters\":{}}", "{\"mine\":[1,{}]}"})
+  for (const std::string body : {"", " ", "{}", "{\"parameters\":{}}", "{\"parameters\":{\"config\":\"{}\"}}", R"({"parameters":{"config":"{\"max_batch_size\":\u0038}"}})", "{\"mine\":[1,{}]}"})
     EXPECT_THAT(ask(load("echo", body, "Connection: close\r\n")), StartsWith("HTTP/1.1 200 ")) << body;
 }
 

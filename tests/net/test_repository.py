@@ -36,11 +36,23 @@ def test_index_load_unload(echo_server_with, connect):
     assert index_of(client, grpc)["echo"] == ("1", "UNAVAILABLE", "unloaded")
 
 
+def test_a_load_may_limit_the_batch(echo_server_with, connect):
+    client, grpc = connect(echo_server_with())
+    for config, told in (('{"max_batch_size": "16"}', "max_batch 16"), ('{"max_batch_size": 8}', "max_batch 8"), ("{}", ""), (None, "")):
+        client.load_model("fresh", config=config)
+        assert index_of(client, grpc)["fresh"] == ("1", "READY", told)
+
+
 @pytest.mark.parametrize("name, arguments, grpc_status, http_status, text", [
     ("bad", {}, "INVALID_ARGUMENT", "400", "manifest is damaged"),
     ("unknown", {}, "NOT_FOUND", "404", "no package"),
-    ("echo", {"config": "{}"}, "INVALID_ARGUMENT", "400", "'config' is not supported"),
-    ("echo", {"config": "{}", "files": {"file:1/model.onnx": b"x" * 5_000_000}}, "INVALID_ARGUMENT", "400", "is not supported"),
+    ("echo", {"config": '{"max_batch_size": 0}'}, "INVALID_ARGUMENT", "400", "failed to load 'echo', its max_batch_size must be"),
+    ("echo", {"config": '"parameters": {"config": {{"max_batch_size": "16"}}}'}, "INVALID_ARGUMENT", "400", "failed to load 'echo', its configuration is malformed"),
+    ("echo", {"config": "[" * 60_000}, "INVALID_ARGUMENT", "400", "failed to load 'echo', its configuration is malformed"),
+    ("echo", {"config": " " * 65_537}, "INVALID_ARGUMENT", "400", "65537 bytes, the limit is 65536"),
+    ("echo", {"config": '{"instance_group": [{"count": 9}]}'}, "INVALID_ARGUMENT", "400", "'instance_group' cannot be overridden"),
+    ("echo", {"config": "{}", "files": {"file:1/model.onnx": b"x" * 5_000_000}}, "INTERNAL", "500", "failed to poll from model repository: 'file:1/model.onnx' is not taken"),
+    ("echo", {"config": "{}", "files": {"file:" + "A" * 300: b"x"}}, "INTERNAL", "500", "failed to poll from model repository"),
     ("x" * 129, {}, "INVALID_ARGUMENT", "400", "129")])
 def test_refusals(echo_server, connect, name, arguments, grpc_status, http_status, text):
     client, grpc = connect(echo_server)

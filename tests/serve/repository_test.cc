@@ -68,13 +68,17 @@ class Zoo : public testing::Test {
     const auto artifacts = os::list_dir(os::join(package, "artifacts"));
     ASSERT_TRUE(os::write_file_atomic(os::join(package, "artifacts/" + artifacts->front() + "/model.json"), "{}").ok());
   }
-  int64_t answering(int64_t version = 0) {
+  int64_t answering(int64_t version = 0, int64_t samples = 1) {
     Call c;
-    c.to("m").input("x", {1, 2}, {1, 2});
+    c.to("m").input("x", {samples, 2}, std::vector<float>(static_cast<size_t>(2 * samples)));
     c.request.version = version;
     front->infer(c.request);
     EXPECT_TRUE(front->run_until([&] { return c.done; }));
     return c.request.status.ok() ? c.request.answered_version : -static_cast<int64_t>(c.request.status.code());
+  }
+  int64_t max_batch() {
+    const auto doc = runtime->model_doc(front->front(), "m", 0);
+    return doc.ok() ? doc->max_batch : -1;
   }
   // The front has been told of it; nothing here asks again and again.
   bool comes(int64_t version) {
@@ -96,14 +100,14 @@ class Zoo : public testing::Test {
     EXPECT_TRUE(front->run_until([&] { return done; }));
     return out;
   }
-  Status change(bool load, const std::string& name) {
+  Status change(bool load, const std::string& name, int64_t max_batch = 0) {
     bool done = false;
     Status out;
     const auto told = [&, call = wake(done)](Status s) {
       out = std::move(s);
       call();
     };
-    load ? repository->load(name, told) : repository->unload(name, told);
+    load ? repository->load(name, {max_batch}, told) : repository->unload(name, told);
     EXPECT_TRUE(front->run_until([&] { return done; }));
     return out;
   }
@@ -260,6 +264,68 @@ TEST_F(Zoo, LoadingAndUnloadingByName) {
   EXPECT_TRUE(has(change(true, "bad").message(), "model.json"));
 }
 
+TEST_F(Zoo, ALoadMayLimitTheBatch) {
+  constexpr int64_t kTooMany = -static_cast<int64_t>(Code::kInvalidArgument);
+  publish("m", 1);
+  start();
+  EXPECT_EQ(max_batch(), runtime::kMostBatch);
+  EXPECT_EQ(answering(0, 4), 1);
+  EXPECT_TRUE(change(true, "m", 3).ok());
+  EXPECT_EQ(max_batch(), 3);
+  EXPECT_EQ(answering(0, 3), 1);
+  EXPECT_EQ(answering(0, 4), kTooMany);
+  // What comes later, and what a reload finds, is limited too.
+  publish("m", 2);
+  ASSERT_TRUE(comes(2));
+  EXPECT_EQ(max_batch(), 3);
+  reload();
+  EXPECT_EQ(answering(0, 4), kTooMany);
+  EXPECT_TRUE(has(change(true, "m", runtime::kMostBatch + 1).message(), "failed to load 'm', its max_batch_size cannot be 1025"));
+  EXPECT_EQ(max_batch(), 3);
+  // Until it is loaded without, or unloaded.
+  EXPECT_TRUE(change(true, "m").ok());
+  EXPECT_EQ(answering(0, 4), 2);
+  EXPECT_TRUE(change(true, "m", 2).ok());
+  EXPECT_EQ(max_batch(), 2);
+  EXPECT_TRUE(change(false, "m").ok());
+  EXPECT_TRUE(change(true, "m").ok());
+  EXPECT_EQ(max_batch(), runtime::kMostBatch);
+}
+
+TEST_F(Zoo, ALimitNeedsABatchAxis) {
+  const auto alone = [](const std::string& package) {
+    const std::string path = os::join(package, "manifest.json");
+    auto m = parse_manifest(*os::read_file(path, 1 << 20));
+    ASSERT_TRUE(m.ok()) << m.status().to_string();
+    for (TensorSpec* t : {&m->network.inputs[0], &m->network.outputs[0], &m->inputs[0].spec, &m->outputs[0].spec}) {
+      t->shape = Shape{-1, 2};
+      t->batch_axis = -1;
+    }
+    ASSERT_TRUE(os::write_file_atomic(path, print_manifest(*m)).ok());
+    auto profile = os::join(os::join(package, "profiles"), os::list_dir(os::join(package, "profiles"))->front());
+    auto p = parse_profile(*os::read_file(profile, 1 << 20));
+    p->manifest_sha256 = os::sha256_hex(print_manifest(*m));
+    ASSERT_TRUE(os::write_file_atomic(profile, print_profile(*p)).ok());
+  };
+  publish("m", 1, alone);
+  start();
+  EXPECT_EQ(answering(), 1);
+  EXPECT_EQ(max_batch(), 0);
+  const Status s = change(true, "m", 16);
+  EXPECT_EQ(s.code(), Code::kInvalidArgument);
+  EXPECT_TRUE(has(s.message(), "has the batch as its first axis")) << s.message();
+  EXPECT_EQ(answering(), 1);
+  EXPECT_TRUE(change(true, "m").ok());
+  // One that comes under a limit it cannot have is refused; the one before answers on.
+  ASSERT_TRUE(os::remove_tree(os::join(zoo, "m")).ok());
+  publish("m", 2);
+  ASSERT_TRUE(comes(2));
+  EXPECT_TRUE(change(true, "m", 16).ok());
+  publish("m", 3, alone);
+  EXPECT_TRUE(has(reload()["refused"].dump(), "its max_batch_size cannot be 16"));
+  EXPECT_EQ(answering(), 2);
+}
+
 TEST_F(Zoo, ANewConfigurationCountsAtOnceOrSaysThatItCannot) {
   for (const int v : {1, 2}) publish("m", v);
   Config config;
@@ -282,7 +348,7 @@ TEST_F(Zoo, WhoeverWaitsWhenItStopsIsTold) {
   repository->stop();
   bool done = false;
   Status s;
-  repository->load("m", [&](Status told) {
+  repository->load("m", {}, [&](Status told) {
     s = std::move(told);
     done = true;
   });

@@ -134,6 +134,12 @@ def model_control(server):
         assert not c.is_model_ready("simple_int8") and state("simple_int8") != "READY"
         c.load_model("simple_int8")
         assert c.is_model_ready("simple_int8") and state("simple_int8") == "READY"
+        c.load_model("simple_int8", config='{"max_batch_size": 16}')
+        assert c.get_model_config("simple_int8")["max_batch_size"] == 16
+        c.load_model("simple_int8")
+        assert c.get_model_config("simple_int8")["max_batch_size"] != 16, "it holds until the model is loaded without it"
+        raises(InferenceServerException, lambda: c.load_model("simple_int8", config='{"backend": "mine"}'), "failed to load 'simple_int8', 'backend' cannot be")
+        raises(InferenceServerException, lambda: c.load_model("simple_int8", config="{}", files={"file:1/model.onnx": b"x"}), "failed to poll from model")
         raises(InferenceServerException, lambda: c.load_model("wrong_model_name"), "failed to load")
 
 
