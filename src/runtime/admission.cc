@@ -222,7 +222,7 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
   const VariantEntry& entry = taken.variants[chosen.variant];
   if (entry.state != policy::VariantState::kResident) return hold_back(run, entry, taken);
   run->resident = entry.resident.get();
-  dispatch(run);
+  dispatch(run, run->queued_ns);
 }
 
 // What the exit rule is told, and how little would do.

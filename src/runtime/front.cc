@@ -120,7 +120,7 @@ void FrontImpl::infer_plain(Request& request, const VersionEntry& version) {
   const VariantEntry& entry = version.variants[static_cast<size_t>(variant)];
   if (entry.state != policy::VariantState::kResident) return hold_back(run, entry, version);
   run->resident = entry.resident.get();
-  dispatch(run);
+  dispatch(run, run->queued_ns);
 }
 
 // A run for the request, whose inputs are those of `version`; nullptr: it has been answered. Which variant runs is not settled yet.
@@ -193,7 +193,8 @@ int FrontImpl::choose_variant(Request& request, const VersionEntry& version) {
   return -1;
 }
 
-void FrontImpl::dispatch(Run* run) {
+// `now`: later than run->queued_ns where it has waited for a load.
+void FrontImpl::dispatch(Run* run, uint64_t now) {
   const uint32_t limit = shared_.options.queue_limit;
   const auto full = [&](const std::string& what, uint32_t waiting) {
     fail_run(run, resource_exhausted(what + " is full: " + std::to_string(waiting) + " requests wait, the limit is " + std::to_string(limit)),
@@ -223,14 +224,14 @@ void FrontImpl::dispatch(Run* run) {
   if (run->cost_ns == 0) run->cost_ns = policy::plain_cost_ns(predicted, run->joins, run->resident->predictor(static_cast<uint32_t>(chosen)), run->batch);
   const bool planned = run->plan.said;  // the choice has looked at the time
   const uint64_t cautious = run->resident->groups[chosen].cautious_ns.load(std::memory_order_relaxed);
-  if (!planned && run->due_ns != 0 && run->queued_ns + cautious > run->due_ns) {
+  if (!planned && run->due_ns != 0 && now + cautious > run->due_ns) {
     run->probes = hopeless_.next();
-    if (!run->probes) return fail_run(run, hopeless_status(run->due_ns - run->queued_ns, cautious), Reason::kHopeless);
+    if (!run->probes) return fail_run(run, hopeless_status(run->due_ns - std::min(run->due_ns, now), cautious), Reason::kHopeless);
   }
   if (lanes == 0) {
     run->enter(index_);
-    if (queue_.comes_too_late(*run, run->queued_ns)) {
-      run->started_ns = run->queued_ns;
+    if (queue_.comes_too_late(*run, now)) {
+      run->started_ns = now;
       if (planned) {
         run->reason = Reason::kDeadlineBound;
         return fail_run(run, bound_status(*run), Reason::kDeadlineBound);
@@ -248,7 +249,7 @@ void FrontImpl::dispatch(Run* run) {
     places_.comes(run->cost_ns);
     places_.held.fetch_add(1, std::memory_order_relaxed);
     begin_waiting(run);
-    queue_.push(run, run->queued_ns);
+    queue_.push(run, now);
     return;
   }
   Lane& lane = *shared_.lanes[chosen];

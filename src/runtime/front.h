@@ -123,7 +123,7 @@ class FrontImpl final : public Front {
   void tell(Run* run, uint64_t until);
   void count(Run* run);
   void fail_run(Run* run, Status status, Reason reason);
-  void dispatch(Run* run);
+  void dispatch(Run* run, uint64_t now);
   void hold_back(Run* run, const VariantEntry& entry, const VersionEntry& version);
   void stop_waiting_for_load(Run* run);
   void fail_load(Run* run, const Status& error);

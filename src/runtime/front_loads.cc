@@ -1,6 +1,7 @@
 // The front's part for requests that wait until their variant is loaded.
 #include <string>
 
+#include "os/process.h"
 #include "runtime/front.h"
 
 namespace verge::runtime {
@@ -60,7 +61,7 @@ void FrontImpl::recheck_waiting() {
         ++hold_->uses;
       }
       run->resident = entry.resident.get();
-      dispatch(run);
+      dispatch(run, os::monotonic_ns());
     } else if (entry.failed_loads > run->load_attempts) {
       deadlines_.remove(run);
       fail_load(run, entry.last_error);

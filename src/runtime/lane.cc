@@ -90,7 +90,14 @@ bool Lane::take_over() {
   while (list != nullptr) {
     Run* run = list;
     list = list->next;
-    if (left == 0 || run->pinned || !run->move_to(index_)) {
+    if (left == 0 || run->pinned) {
+      busiest->push(run);
+      continue;
+    }
+    // Its place first: once it is here, its front may give it up, and so the place.
+    places_.comes(run->cost_ns);
+    if (!run->move_to(index_)) {
+      places_.goes(run->cost_ns);
       busiest->push(run);
       continue;
     }
@@ -98,7 +105,6 @@ bool Lane::take_over() {
     any = true;
     busiest->places_.goes(run->cost_ns);
     busiest->places_.held.fetch_sub(1, std::memory_order_relaxed);
-    places_.comes(run->cost_ns);
     places_.held.fetch_add(1, std::memory_order_relaxed);
     queue_.push(run, now);
   }
