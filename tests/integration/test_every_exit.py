@@ -1,6 +1,9 @@
 """Multi-exit models that answer once an exit, over a stream: tritonclient on a real server."""
 
 import queue
+import re
+import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -170,7 +173,18 @@ def test_unary_calls_are_refused_and_told_what_to_do(server):
             client.infer(MODEL, [image(httpclient)], parameters={"verge.every_exit": True})
 
 
+def held(server):
+    """What requests hold of the server: places before lanes, streams, memory to receive in."""
+    with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    of = lambda name: sum(float(v) for v in re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M))
+    used = float(re.search(r'^verge_net_receive_budget_bytes{state="used"} (\S+)$', text, re.M)[1])
+    assert "verge_net_streams_open" in text
+    return of("verge_lane_waiting"), of("verge_net_streams_open"), used
+
+
 def test_a_stream_that_ends_early_frees_its_places(server):
+    before = held(server)
     for _ in range(5):
         stream = Stream(server)
         for i in range(50):
@@ -178,6 +192,10 @@ def test_a_stream_that_ends_early_frees_its_places(server):
         stream.next()
         stream.client.stop_stream(cancel_requests=True)
         stream.client.close()
+    end = time.monotonic() + WAIT
+    while held(server) != before and time.monotonic() < end:  # no event tells a client of it
+        time.sleep(0.05)
+    assert held(server) == before
     with Stream(server) as stream:
         stream.send("last", every_exit=True)
         assert [a[1] for a in stream.all_of("last")] == EXITS
