@@ -253,4 +253,5 @@ def test_a_hundred_publications_leave_memory_as_it_was(zoo, tmp_path):
             reload(server)
             resident.append(server.resident_bytes())
     assert not load.errors, load.errors[:3]
-    assert max(resident[50:]) <= 1.02 * max(resident[10:50]), resident
+    # A version on its way in lies beside the one on its way out at some of these moments; what is never given back is in all of them.
+    assert np.median(resident[50:]) <= 1.02 * np.median(resident[10:50]), resident
