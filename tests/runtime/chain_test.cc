@@ -261,7 +261,7 @@ struct Late {
     self.measured_ms = r->chosen.measured_ms;
     self.accuracy = r->chosen.accuracy;
     self.confidence = r->chosen.confidence;
-    if (!r->outputs.empty()) self.answer = call->answer();
+    if (r->status.ok()) self.answer = call->answer();  // else they are the lane's
   }
 };
 
