@@ -304,7 +304,8 @@ TEST_F(Chain, TheExitThatWasReachedAnswersAtTheDeadline) {
       EXPECT_FLOAT_EQ(c.answer(), 0.5f);  // it stays until release()
       EXPECT_NE(metrics().find("verge_exits_total{model=\"" + o.name + "\",version=\"1\",variant=\"identity-f32\",exit=\"exit1\"} 1\n"), std::string::npos) << metrics();
       EXPECT_EQ(metrics().find("verge_failures_total{model=\"" + o.name), std::string::npos) << metrics();
-      return late.measured_ms < 200 ? "" : "after " + std::to_string(late.measured_ms) + " ms";
+      // What is kept for the way out is a fraction of a millisecond, more than that on a slow machine; the stage would take 400.
+      return late.measured_ms < 300 ? "" : "after " + std::to_string(late.measured_ms) + " ms";
     });
   }), "");
   // The first exit is not accurate enough.
