@@ -72,7 +72,7 @@ class Answer:
 
 class Model:
     def __init__(self, url, name):
-        at = urllib.parse.urlsplit(url)
+        at = urllib.parse.urlsplit(url if "://" in url else "http://" + url)
         self.connection = http.client.HTTPConnection(at.hostname, at.port or 80, timeout=60)
         self.path = f"/v2/models/{name}"
         status, text = self.call("GET", self.path)
