@@ -212,7 +212,7 @@ TEST_F(CutsTest, AnswersReachAPeerThatSendsNoMore) {
   std::string all(size_t{1} << 26, 0);
   size_t got = 0;
   ssize_t n;
-  while ((n = recv(fd, all.data() + got, all.size() - got, 0)) > 0) got += static_cast<size_t>(n);
+  while ((n = test::receive(fd, all.data() + got, all.size() - got)) > 0) got += static_cast<size_t>(n);
   EXPECT_EQ(n, 0) << "reset";
   all.resize(got);
   close(fd);
@@ -252,23 +252,33 @@ TEST_F(CutsTest, ASteadyReaderIsNotCutOff) {
   ServerOptions options;
   options.write_timeout_s = 2;
   start(options);
-  const int fd = connect_to(server_->port()), small = 64 << 10;
-  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);  // a large one would tell of its own room in steps as large
-  const size_t asked = fill(fd);
-  ASSERT_GT(asked, 0u);
-  std::string all;
-  char c[1024];
-  for (int i = 0; i < 450; ++i) {  // 100 KiB a second
-    const ssize_t n = recv(fd, c, sizeof c, 0);
-    ASSERT_GT(n, 0);
-    all.append(c, static_cast<size_t>(n));
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  EXPECT_EQ(metric("verge_net_shed_total{reason=\"write_timeout\"}"), 0u);
-  ASSERT_TRUE(send_all(fd, "GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
-  all += receive_all(fd);
-  EXPECT_EQ(count(all, "HTTP/1.1 200 "), asked + 1);
-  close(fd);
+  const auto shed = [&] { return metric("verge_net_shed_total{reason=\"write_timeout\"}"); };
+  // Says what went wrong. On a machine that stalls, whoever reads does not do so steadily.
+  const auto attempt = [&]() -> std::string {
+    const int fd = connect_to(server_->port()), small = 64 << 10;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);  // a large one would tell of its own room in steps as large
+    const size_t asked = fill(fd);
+    EXPECT_GT(asked, 0u);
+    const auto before = shed();
+    std::string all;
+    char c[1024];
+    for (int i = 0; i < 450; ++i) {  // 100 KiB a second
+      const ssize_t n = test::receive(fd, c, sizeof c);
+      if (n <= 0) break;
+      all.append(c, static_cast<size_t>(n));
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    const auto cut = shed() - before;
+    send_all(fd, "GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    all += receive_all(fd);
+    close(fd);
+    if (cut != 0) return "it was cut off";
+    const size_t answers = count(all, "HTTP/1.1 200 ");
+    return answers == asked + 1 ? "" : std::to_string(answers) + " answers of " + std::to_string(asked + 1);
+  };
+  std::string wrong = attempt();
+  for (int i = 0; i < 4 && !wrong.empty(); ++i) wrong = attempt();
+  EXPECT_EQ(wrong, "");
 }
 
 }  // namespace

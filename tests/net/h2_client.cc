@@ -21,6 +21,8 @@ nghttp2_nv field(std::string_view name, std::string_view value) {
           value.size(), 0};
 }
 
+}  // namespace
+
 // A process that was stopped and goes on has its calls with a time limit interrupted.
 ssize_t receive(int fd, void* to, size_t size) {
   ssize_t n;
@@ -28,8 +30,6 @@ ssize_t receive(int fd, void* to, size_t size) {
   }
   return n;
 }
-
-}  // namespace
 
 int connect_to(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;

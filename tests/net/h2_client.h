@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nghttp2/nghttp2.h>
+#include <sys/types.h>
 
 #include <map>
 #include <memory>
@@ -15,6 +16,7 @@ namespace verge::test {
 int connect_to(int port);
 bool send_all(int fd, std::string_view bytes);
 // Reads until `until` was seen, the peer closed, or the timeout.
+ssize_t receive(int fd, void* to, size_t size);  // as recv(), whatever interrupts it
 std::string receive_until(int fd, std::string_view until);
 std::string receive_all(int fd);  // until the peer closes
 
