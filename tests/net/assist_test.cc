@@ -2,11 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "echo_runtime.h"
 #include "h2_client.h"
 #include "net/server.h"
 #include "net/tensor_proto.h"
 #include "net/wire.h"
+#include "server_fixture.h"
 
 namespace verge::net {
 namespace {
@@ -143,15 +143,7 @@ TEST_F(TensorProtoTest, Refusals) {
   EXPECT_THAT(message(DType::kFp32, Proto().varint(1, 1).bytes(2, Proto().varint(3, 1).str()).str()), HasSubstr("unknown rank"));
 }
 
-class AssistTest : public testing::Test {
- protected:
-  void start(ServerOptions options = {}) {
-    for (ListenOptions& l : options.listeners) l.port = 0;
-    server_ = std::move(Server::start(options, runtime_)).value();
-  }
-  test::EchoRuntime runtime_;
-  std::unique_ptr<Server> server_;
-};
+using AssistTest = test::ServerFixture;
 
 std::vector<int64_t> sixteen() {
   std::vector<int64_t> v(16);

@@ -1,17 +1,16 @@
 // What only odd timing reaches: bytes that come in unlucky parts, peers that end before their answers have gone, and answers that nobody takes yet.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <thread>
 
-#include "echo_runtime.h"
 #include "eventually.h"
 #include "h2_client.h"
 #include "net/server.h"
+#include "server_fixture.h"
 
 namespace verge::net {
 namespace {
@@ -31,28 +30,10 @@ using testing::StartsWith;
 constexpr const char* kAsk = "GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n";
 constexpr const char* kModelInfer = "/inference.GRPCInferenceService/ModelInfer";
 
-class CutsTest : public testing::Test {
+class CutsTest : public test::ServerFixture {
  protected:
-  void start(ServerOptions options = {}) {
-    for (ListenOptions& l : options.listeners) l.port = 0;
-    auto made = Server::start(options, runtime_);
-    ASSERT_TRUE(made.ok()) << made.status().to_string();
-    server_ = std::move(made).value();
-  }
-  std::string ask(const std::string& text) {
-    const int fd = connect_to(server_->port());
-    EXPECT_TRUE(send_all(fd, text));
-    const std::string out = receive_all(fd);
-    close(fd);
-    return out;
-  }
   // When it returns, the server has read what was sent to it before, and has answered what it could.
-  std::string one_turn() { return ask("GET /v2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); }
-  uint64_t metric(const std::string& name) {
-    const std::string text = server_->metrics_text();
-    const size_t at = text.find("\n" + name + " ");
-    return at == std::string::npos ? 0 : std::stoull(text.substr(at + name.size() + 2));
-  }
+  std::string one_turn() { return get("/v2"); }
   uint64_t answered() { return metric("verge_net_requests_total{protocol=\"http1\",code=\"OK\"}"); }
   static size_t count(const std::string& all, const std::string& what) {
     size_t n = 0;
@@ -78,24 +59,20 @@ class CutsTest : public testing::Test {
     }
     return 0;
   }
-
-  const std::string body_ = R"({"id":"q","inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2.5]}]})";
-  test::EchoRuntime runtime_;
-  std::unique_ptr<Server> server_;
 };
 
 // Requests of every form in a row, cut in two at every byte: the answers are those of one piece.
 TEST_F(CutsTest, Http1ReadsWhateverTheParts) {
   start();
-  const std::string length = "Content-Length: " + std::to_string(body_.size()) + "\r\n";
+  const std::string length = "Content-Length: " + std::to_string(request_.size()) + "\r\n";
   std::string chunked = "POST /v2/models/echo/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-  chunked += "A;x=y\r\n" + body_.substr(0, 10) + "\r\n0" + [&] {
+  chunked += "A;x=y\r\n" + request_.substr(0, 10) + "\r\n0" + [&] {
     char hex[8];
-    std::snprintf(hex, sizeof hex, "%zx", body_.size() - 10);
+    std::snprintf(hex, sizeof hex, "%zx", request_.size() - 10);
     return std::string(hex);
-  }() + "\r\n" + body_.substr(10) + "\r\n0\r\nTrailer: x\r\n\r\n";
-  const std::string all = "\r\n" + chunked + "POST /v2/models/threaded/infer HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + length + "\r\n" + body_ + "\r\n" +
-                          "POST /v2/models/none/infer HTTP/1.1\r\nHost: a\r\n" + length + "\r\n" + body_ + "HEAD /v2 HTTP/1.1\r\nHost: a\r\n\r\n" + chunked +
+  }() + "\r\n" + request_.substr(10) + "\r\n0\r\nTrailer: x\r\n\r\n";
+  const std::string all = "\r\n" + chunked + "POST /v2/models/threaded/infer HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + length + "\r\n" + request_ + "\r\n" +
+                          "POST /v2/models/none/infer HTTP/1.1\r\nHost: a\r\n" + length + "\r\n" + request_ + "HEAD /v2 HTTP/1.1\r\nHost: a\r\n\r\n" + chunked +
                           "GET /v2 HTTP/1.0\r\n\r\n";
   const std::string expected = ask(all);
   ASSERT_EQ(count(expected, "HTTP/1.1 200 "), 5u) << expected;
@@ -232,7 +209,7 @@ TEST_F(CutsTest, AHeadTooLargeWithoutACallToRefuseIt) {
   const size_t asked = fill(fd);
   ASSERT_GT(asked, 0u);
   const int other = connect_to(server_->port());
-  ASSERT_TRUE(send_all(other, "POST /v2/models/slow/infer HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: " + std::to_string(body_.size()) + "\r\n\r\n" + body_));
+  ASSERT_TRUE(send_all(other, closing_post("/v2/models/slow/infer", request_)));
   ASSERT_TRUE(runtime_.wait_slow(1));
   ASSERT_TRUE(send_all(fd, "GET / HTTP/1.1\r\nX: " + std::string(60'000, 'x')));
   ASSERT_TRUE(eventually([&] { return metric("verge_net_shed_total{reason=\"header_size\"}") == 1; }));

@@ -6,6 +6,7 @@
 #include "echo_runtime.h"
 #include "h2_client.h"
 #include "net/server.h"
+#include "server_fixture.h"
 
 namespace verge::net {
 namespace {
@@ -18,29 +19,18 @@ using test::send_all;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-class RepositoryTest : public testing::Test {
+class RepositoryTest : public test::ServerFixture {
  protected:
   void start(ServerOptions options = {}) {
-    for (ListenOptions& l : options.listeners) l.port = 0;
     options.repository = &repository_;
-    server_ = std::move(Server::start(options, runtime_)).value();
+    ServerFixture::start(std::move(options));
   }
   static std::string load(const std::string& name, const std::string& body = "", const std::string& headers = "") {
-    return "POST /v2/repository/models/" + name + "/load HTTP/1.1\r\nHost: a\r\n" + headers + "Content-Length: " +
-           std::to_string(body.size()) + "\r\n\r\n" + body;
-  }
-  std::string ask(const std::string& text) {
-    const int fd = connect_to(server_->port());
-    EXPECT_TRUE(send_all(fd, text));
-    const std::string out = receive_all(fd);
-    close(fd);
-    return out;
+    return post("/v2/repository/models/" + name + "/load", body, headers);
   }
   void release() { EXPECT_THAT(ask(load("release", "", "Connection: close\r\n")), StartsWith("HTTP/1.1 200 ")); }
   static std::string named(std::string_view name) { return std::string("\x12") + static_cast<char>(name.size()) + std::string(name); }
 
-  test::EchoRuntime runtime_;
-  std::unique_ptr<Server> server_;
   test::EchoRepository repository_;  // ends first: its threads may still bring answers
 };
 

@@ -5,11 +5,11 @@
 
 #include <thread>
 
-#include "echo_runtime.h"
 #include "eventually.h"
 #include "h2_client.h"
 #include "net/server.h"
 #include "net/wire.h"
+#include "server_fixture.h"
 
 namespace verge::net {
 namespace {
@@ -49,23 +49,9 @@ Streamed read_answer(const std::string& message) {
   return out;
 }
 
-class StreamTest : public testing::Test {
+class StreamTest : public test::ServerFixture {
  protected:
-  void start(ServerOptions options = {}) {
-    for (ListenOptions& l : options.listeners) l.port = 0;
-    auto made = Server::start(options, runtime_);
-    ASSERT_TRUE(made.ok()) << made.status().to_string();
-    server_ = std::move(made).value();
-  }
-  uint64_t metric(const std::string& name) {
-    const std::string text = server_->metrics_text();
-    const size_t at = text.find("\n" + name + " ");
-    return at == std::string::npos ? 0 : std::stoull(text.substr(at + name.size() + 2));
-  }
   static std::string frame(std::string_view model, size_t elements, std::string_view id) { return grpc_frame(infer_message(model, elements, id)); }
-
-  test::EchoRuntime runtime_;
-  std::unique_ptr<Server> server_;
 };
 
 TEST_F(StreamTest, AnswersInTheOrderOfTheRequests) {
