@@ -16,26 +16,28 @@ bool ReceiveBudget::take(int64_t bytes) {
 }
 
 bool LocalBudget::take(int64_t bytes) {
-  if (free_ < bytes) {
-    const int64_t lacking = bytes - free_;
+  int64_t spare = this->spare();
+  if (spare < bytes) {
+    const int64_t lacking = bytes - spare;
     if (lacking < kStep && shared_.take(kStep)) {
-      free_ += kStep;
+      spare += kStep;
     } else if (shared_.take(lacking)) {
-      free_ += lacking;
+      spare += lacking;
     } else {
       return false;
     }
   }
-  free_ -= bytes;
+  set_spare(spare - bytes);
   return true;
 }
 
 void LocalBudget::give(int64_t bytes) {
-  free_ += bytes;
-  if (free_ > 2 * kStep) {
-    shared_.give(free_ - kStep);
-    free_ = kStep;
+  int64_t spare = this->spare() + bytes;
+  if (spare > 2 * kStep) {
+    shared_.give(spare - kStep);
+    spare = kStep;
   }
+  set_spare(spare);
 }
 
 BlockPool::~BlockPool() {

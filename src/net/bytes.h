@@ -110,7 +110,7 @@ class ReceiveBudget {
   bool take(int64_t bytes);
   void give(int64_t bytes) { free_.fetch_add(bytes, std::memory_order_relaxed); }
   int64_t limit() const { return limit_; }
-  int64_t used() const { return limit_ - free_.load(std::memory_order_relaxed); }
+  int64_t taken() const { return limit_ - free_.load(std::memory_order_relaxed); }
 
  private:
   const int64_t limit_;
@@ -121,17 +121,20 @@ class ReceiveBudget {
 class LocalBudget {
  public:
   explicit LocalBudget(ReceiveBudget& shared) : shared_(shared) {}
-  ~LocalBudget() { shared_.give(free_); }
+  ~LocalBudget() { shared_.give(spare()); }
   LocalBudget(const LocalBudget&) = delete;
   LocalBudget& operator=(const LocalBudget&) = delete;
   bool take(int64_t bytes);
   void give(int64_t bytes);
   int64_t limit() const { return shared_.limit(); }
+  // What it has taken and no request holds. Any thread.
+  int64_t spare() const { return free_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr int64_t kStep = int64_t{1} << 20;
+  void set_spare(int64_t bytes) { free_.store(bytes, std::memory_order_relaxed); }
   ReceiveBudget& shared_;
-  int64_t free_ = 0;
+  std::atomic<int64_t> free_{0};  // written by the front's thread only
 };
 
 // The body of one request: contiguous, in a block, and placed so that its interesting part is aligned.

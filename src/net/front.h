@@ -103,6 +103,7 @@ class Front {
   Metrics& metrics() { return metrics_; }
   BlockPool& blocks() { return blocks_; }
   LocalBudget& budget() { return budget_; }
+  const LocalBudget& budget() const { return budget_; }
   PoolMem& http2_memory() { return http2_memory_; }
   runtime::Front& runtime_front() { return *runtime_front_; }
   Service& service() { return *service_; }

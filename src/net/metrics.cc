@@ -2,22 +2,14 @@
 
 #include <cstdio>
 
+#include "core/exposition.h"
 #include "core/status.h"
 
 namespace verge::net {
-namespace {
 
-void family(std::string& out, std::string_view name, std::string_view type, std::string_view help) {
-  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ").append(name).append(" ").append(type).append("\n");
-}
-
-void sample(std::string& out, std::string_view name, std::string_view labels, uint64_t value) {
-  out.append(name);
-  if (!labels.empty()) out.append("{").append(labels).append("}");
-  out.append(" ").append(std::to_string(value)).append("\n");
-}
-
-}  // namespace
+using exposition::head;
+using exposition::line;
+using exposition::seconds;
 
 std::string_view protocol_name(Protocol p) {
   switch (p) {
@@ -62,8 +54,8 @@ std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive
     return total;
   };
   auto single = [&](std::string_view name, std::string_view type, std::string_view help, auto get) {
-    family(out, name, type, help);
-    sample(out, name, "", sum(get));
+    head(out, name, type, help);
+    line(out, name, "", sum(get));
   };
   single("verge_net_connections_total", "counter", "Connections accepted.", [](const Metrics& m) -> auto& { return m.connections; });
   single("verge_net_connections_open", "gauge", "Connections open now.", [](const Metrics& m) -> auto& { return m.connections_open; });
@@ -83,24 +75,21 @@ std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive
   single("verge_net_loop_stall_total", "counter", "Turns of a front's loop that took more than 20 ms.", [](const Metrics& m) -> auto& { return m.stalls; });
   single("verge_net_access_log_dropped_total", "counter", "Lines of the access log that found its buffer full.",
          [](const Metrics& m) -> auto& { return m.log_drops; });
-  auto histogram = [&](std::string_view name, std::string_view help, const std::string& labels, auto get, bool head) {
-    if (head) family(out, name, "histogram", help);
+  auto histogram = [&](std::string_view name, std::string_view help, const std::string& labels, auto get, bool first) {
+    if (first) head(out, name, "histogram", help);
     const std::string prefix = labels.empty() ? "" : labels + ",";
     uint64_t count = 0;
     for (size_t i = 0; i <= Histogram::kBoundsNs.size(); ++i) {
       count += get(i);
       char bound[32] = "+Inf";
       if (i < Histogram::kBoundsNs.size()) std::snprintf(bound, sizeof bound, "%g", static_cast<double>(Histogram::kBoundsNs[i]) / 1e9);
-      sample(out, std::string(name) + "_bucket", prefix + "le=\"" + bound + "\"", count);
+      line(out, std::string(name) + "_bucket", prefix + "le=\"" + bound + "\"", count);
     }
     return count;
   };
   auto sum_of = [&](std::string_view name, const std::string& labels, uint64_t ns, uint64_t count) {
-    char seconds[48];
-    std::snprintf(seconds, sizeof seconds, "%.9g", static_cast<double>(ns) / 1e9);
-    const std::string in = labels.empty() ? "" : "{" + labels + "}";
-    out.append(name).append("_sum").append(in).append(" ").append(seconds).append("\n");
-    out.append(name).append("_count").append(in).append(" ").append(std::to_string(count)).append("\n");
+    line(out, std::string(name) + "_sum", labels, seconds(ns));
+    line(out, std::string(name) + "_count", labels, count);
   };
   for (size_t f = 0; f < fronts.size(); ++f) {
     const Histogram& h = fronts[f]->turns;
@@ -116,24 +105,24 @@ std::string metrics_text(std::span<const Metrics* const> fronts, int64_t receive
     return total;
   }, true);
   sum_of("verge_net_handshake_seconds", "", handshake_ns, handshakes);
-  family(out, "verge_net_requests_total", "counter", "Requests answered, by protocol and status code.");
+  head(out, "verge_net_requests_total", "counter", "Requests answered, by protocol and status code.");
   for (int p = 0; p < kProtocols; ++p) {
     for (int code = 0; code < 17; ++code) {
       const uint64_t n = sum([&](const Metrics& m) -> auto& { return m.requests[static_cast<size_t>(p)][static_cast<size_t>(code)]; });
       if (!n && code) continue;
-      sample(out, "verge_net_requests_total",
+      line(out, "verge_net_requests_total",
              "protocol=\"" + std::string(protocol_name(static_cast<Protocol>(p))) + "\",code=\"" +
                  std::string(code_name(static_cast<Code>(code))) + "\"",
              n);
     }
   }
-  family(out, "verge_net_shed_total", "counter", "Connections and requests refused or ended by the server, by reason.");
+  head(out, "verge_net_shed_total", "counter", "Connections and requests refused or ended by the server, by reason.");
   for (size_t i = 0; i < static_cast<size_t>(Shed::kCount); ++i)
-    sample(out, "verge_net_shed_total", "reason=\"" + std::string(shed_name(static_cast<Shed>(i))) + "\"",
+    line(out, "verge_net_shed_total", "reason=\"" + std::string(shed_name(static_cast<Shed>(i))) + "\"",
            sum([&](const Metrics& m) -> auto& { return m.shed[i]; }));
-  family(out, "verge_net_receive_budget_bytes", "gauge", "Memory that requests being received may hold, and what is taken.");
-  sample(out, "verge_net_receive_budget_bytes", "state=\"limit\"", static_cast<uint64_t>(receive_budget));
-  sample(out, "verge_net_receive_budget_bytes", "state=\"used\"", static_cast<uint64_t>(receive_budget_used));
+  head(out, "verge_net_receive_budget_bytes", "gauge", "Memory that requests being received or waiting may hold, and what they hold.");
+  line(out, "verge_net_receive_budget_bytes", "state=\"limit\"", static_cast<uint64_t>(receive_budget));
+  line(out, "verge_net_receive_budget_bytes", "state=\"used\"", static_cast<uint64_t>(receive_budget_used));
   return out;
 }
 

@@ -108,6 +108,17 @@ bool put_integer(DType t, uint64_t v, std::byte* at) {
   }
 }
 
+// Whether protobuf takes a field of InferTensorContents that is not the tensor's own: 1 to 5 hold varints, 6 floats, 7 doubles, 8 strings.
+bool is_whole(const Field& f) {
+  if (f.type != wire::kBytes || f.number > 7) return true;
+  if (f.number == 6) return f.bytes.size() % 4 == 0;
+  if (f.number == 7) return f.bytes.size() % 8 == 0;
+  Reader packed(f.bytes);
+  for (uint64_t v; !packed.at_end();)
+    if (!packed.varint(&v)) return false;
+  return true;
+}
+
 // Calls fn(Field) for each field `number` of every `contents` (5) in the bytes of an input. Parts of a message that came in several pieces
 // follow each other, as protobuf merges them.
 template <typename Fn>
@@ -118,8 +129,13 @@ Status for_each_content(std::string_view input, uint32_t number, Fn fn) {
     if (f.number != 5 || f.type != wire::kBytes) continue;
     Reader contents(f.bytes);
     Field c;
-    while (contents.next(&c))
-      if (c.number == number) VERGE_RETURN_IF_ERROR(fn(c));
+    while (contents.next(&c)) {
+      if (c.number == number) {
+        VERGE_RETURN_IF_ERROR(fn(c));
+      } else if (!is_whole(c)) {
+        return malformed("a tensor's contents");
+      }
+    }
     if (!contents.ok()) return malformed("a tensor's contents");
   }
   return {};

@@ -25,11 +25,11 @@ Status named_repository() { return unimplemented("'repository_name' is not suppo
 
 // What came with a load or unload. Of other parameters than `config` only the name is looked at.
 struct Change {
-  std::string_view model;
+  std::string_view model = {};
   bool has_config = false;
-  std::string_view config;
-  std::string unescaped;  // the configuration, where the request's text is not it
-  std::string_view file;  // the first of the model's files that the request brings
+  std::string_view config = {};
+  std::string unescaped = {};  // the configuration, where the request's text is not it
+  std::string_view file = {};  // the first of the model's files that the request brings
   Status parameter(std::string_view name, bool load) {
     if (load && name == "config") {
       has_config = true;

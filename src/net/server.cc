@@ -118,8 +118,13 @@ class Server::Impl final {
 
   std::string metrics_text() const {
     std::vector<const Metrics*> all;
-    for (const auto& front : fronts_) all.push_back(&front->metrics());
-    return net::metrics_text(all, shared.budget.used(), shared.budget.limit());
+    int64_t held = shared.budget.taken();
+    for (const auto& front : fronts_) {
+      all.push_back(&front->metrics());
+      held -= front->budget().spare();
+    }
+    // A front may have taken more since.
+    return net::metrics_text(all, std::max<int64_t>(held, 0), shared.budget.limit());
   }
 
   Shared shared;

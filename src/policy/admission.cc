@@ -22,13 +22,11 @@ uint64_t run_cost_ns(size_t requests, uint64_t cost_ns, int64_t rows, const Pred
 TimeLeft time_left(uint64_t now, uint64_t deadline_ns, const ExitRule& rule) {
   TimeLeft out;
   if (deadline_ns == 0) return out;
-  // The reactive rule looks at the time only after a stage.
-  const bool reactive = rule.name == "reactive";
   const uint64_t left = deadline_ns - now;
-  out.margin_ns = reactive ? 0 : std::min(left / 10, kMarginNs);
+  out.margin_ns = rule.looks_late ? 0 : std::min(left / 10, kMarginNs);
   out.due_ns = deadline_ns - out.margin_ns;
-  if (!reactive) out.left_ns = left - out.margin_ns;
-  out.probes = reactive;
+  if (!rule.looks_late) out.left_ns = left - out.margin_ns;
+  out.probes = rule.looks_late;
   return out;
 }
 

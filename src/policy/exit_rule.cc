@@ -18,7 +18,7 @@ double ExitState::computed() const {
 }
 
 bool any_in_reach(const ExitRule& rule, const ExitState& s, const ExitSettings& settings) {
-  if (s.deadline_ns == kNoDeadline || rule.name == "reactive") return true;
+  if (s.deadline_ns == kNoDeadline || rule.looks_late) return true;
   uint64_t at = s.elapsed_ns + s.margin_ns;
   for (uint32_t k = 0; k < s.stages.size(); ++k) {
     at += k == 0 && !s.nobody_waits ? s.stages[k].cautious_ns : s.stages[k].typical_ns;

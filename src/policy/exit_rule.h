@@ -59,6 +59,7 @@ struct ExitRule {
   std::string_view name;
   Decision (*decide)(const ExitState&, const ExitSettings&);  // not asked at the last exit
   bool looks_at_time = false;      // it has its own way with the deadline
+  bool looks_late = false;         // looks at the time only after a stage: nothing is kept for the way back, and no stage is refused beforehand
   bool exact = false;              // leaves where the request says and nowhere else
   bool keeps = false;              // beside a deadline: the answer of each exit is kept while the next stage runs
   bool needs_thresholds = false;   // ExitSettings::thresholds, or confidence

@@ -44,15 +44,15 @@ enum class Objective : uint8_t { kUnset, kAccuracy, kLatency, kEnergy };
 // the tenant's default (BoundsDefaults).
 struct Bounds {
   uint64_t deadline_ns = 0;    // absolute, os::monotonic_ns(); 0: none. "verge.deadline_ms" counts from arrival
-  std::string_view variant;    // "verge.variant"; empty: the server chooses
+  std::string_view variant = {};  // "verge.variant"; empty: the server chooses
   double min_accuracy = -1;    // "verge.min_accuracy", in the unit of the model's metric, which must be one where larger is better; negative: none
   double max_energy_mj = -1;   // "verge.max_energy_mj", of one request; negative: none
   Objective objective = Objective::kUnset;  // "verge.objective": "accuracy", "latency", "energy": what is best among those within the bounds
-  std::string_view rule;       // "verge.rule": which exit rule: "predictive", "reactive", "confidence", "entropy", "fixed", "conditions"
+  std::string_view rule = {};  // "verge.rule": which exit rule: "predictive", "reactive", "confidence", "entropy", "fixed", "conditions"
   double confidence = -1;      // "verge.confidence", 0…1: leave at the first exit whose largest score reaches it; negative: not given
   double max_accuracy_loss = -1;    // "verge.max_accuracy_loss": which point of the calibrated curve the rules confidence and entropy take
-  std::string_view exit;       // "verge.exit": the exit of rule "fixed", by name
-  std::string_view conditions; // "verge.conditions": a condition an exit, "exit1: elapsed > 20 or confidence >= 0.9; exit2: …"
+  std::string_view exit = {};  // "verge.exit": the exit of rule "fixed", by name
+  std::string_view conditions = {};  // "verge.conditions": a condition an exit, "exit1: elapsed > 20 or confidence >= 0.9; exit2: …"
   bool every_exit = false;     // "verge.every_exit": the answers of earlier exits too, each when it is there (Request::early)
   bool trace = false;          // "verge.trace": say which candidates there were, and why each was passed over
   bool given() const {

@@ -1,33 +1,21 @@
 // What resident variants have taken on their lanes so far, for /metrics: in buckets fine enough for a simulation of this server's next minutes to be fed by them.
-#include <algorithm>
 #include <cmath>
-#include <cstdio>
+#include <string>
 
+#include "core/exposition.h"
 #include "runtime/table.h"
 
 namespace verge::runtime {
 namespace {
 
+using exposition::decimal;
+using exposition::escaped;
+using exposition::head;
+using exposition::line;
 using policy::QuantileCurve;
 using policy::ServiceCounts;
 
-constexpr const char* kName = "verge_run_seconds";
-
-std::string number(double v) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.9g", v);
-  return text;
-}
-
-std::string escaped(const std::string& s) {
-  std::string out;
-  for (const char c : s) {
-    if (c == '\\' || c == '"') out.push_back('\\');
-    if (c == '\n') out.append("\\n");
-    else out.push_back(c);
-  }
-  return out;
-}
+const std::string kName = "verge_run_seconds";
 
 // One stage's times with one number of samples, of all lanes together.
 void add(std::string& out, const Resident& resident, uint32_t lanes, uint32_t part, int size, const std::string& of) {
@@ -39,19 +27,20 @@ void add(std::string& out, const Resident& resident, uint32_t lanes, uint32_t pa
     if (n == 0) continue;
     seen += n;
     // Only edges of buckets that hold something: the others say what the next lower one does.
-    out.append(kName).append("_bucket{").append(labels).append(",le=\"").append(number(std::exp2((b + 1) / 8.0) * 1e-6)).append("\"} ").append(std::to_string(seen)).append("\n");
+    line(out, kName + "_bucket", labels + ",le=\"" + decimal(std::exp2((b + 1) / 8.0) * 1e-6) + "\"", seen);
   }
   if (seen == 0) return;
   for (uint32_t lane = 0; lane < lanes; ++lane) sum_ns += resident.predictor(lane, part).counts(size).sum_ns();
-  out.append(kName).append("_bucket{").append(labels).append(",le=\"+Inf\"} ").append(std::to_string(seen)).append("\n");
-  out.append(kName).append("_sum{").append(labels).append("} ").append(number(static_cast<double>(sum_ns) * 1e-9)).append("\n");
-  out.append(kName).append("_count{").append(labels).append("} ").append(std::to_string(seen)).append("\n");
+  line(out, kName + "_bucket", labels + ",le=\"+Inf\"", seen);
+  line(out, kName + "_sum", labels, exposition::seconds(sum_ns));
+  line(out, kName + "_count", labels, seen);
 }
 
 }  // namespace
 
 std::string measured_text(const Table& table, uint32_t lanes) {
-  std::string out = std::string("# HELP ") + kName + " Time that runs held their lane, by samples (the next power of two); of multi-exit models by stage.\n# TYPE " + kName + " histogram\n";
+  std::string out;
+  head(out, kName, "histogram", "Time that runs held their lane, by samples (the next power of two); of multi-exit models by stage.");
   for (const auto& [name, model] : table.models)
     for (const auto& [number, version] : model.versions) {
       if (version->served == nullptr) continue;

@@ -2,47 +2,23 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdio>
 
+#include "core/exposition.h"
 #include "runtime/run.h"
 #include "runtime/runtime.h"
 
 namespace verge::runtime {
 namespace {
 
-// A label's value with the escapes of the text exposition.
-std::string escaped(const std::string& value) {
-  std::string out;
-  for (const char c : value) {
-    if (c == '\\' || c == '"') out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
-std::string seconds(uint64_t ns) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%.9g", static_cast<double>(ns) / 1e9);
-  return text;
-}
-
-void head(std::string& out, const char* name, const char* type, const char* help) {
-  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ").append(name).append(" ").append(type).append("\n");
-}
-
-void line(std::string& out, const std::string& name, const std::string& labels, const std::string& value) {
-  out.append(name);
-  if (!labels.empty()) out.append("{").append(labels).append("}");
-  out.append(" ").append(value).append("\n");
-}
+using exposition::decimal;
+using exposition::escaped;
+using exposition::head;
+using exposition::line;
+using exposition::seconds;
 
 void gauge(std::string& out, const char* name, const char* help, uint64_t value) {
   head(out, name, "gauge", help);
-  line(out, name, "", std::to_string(value));
+  line(out, name, "", value);
 }
 
 }  // namespace
@@ -171,7 +147,7 @@ std::string Metrics::text(const Gauges& g) const {
       for (uint32_t t = 0; t < tenants_.size(); ++t) {
         uint64_t sum = 0;
         for (uint32_t f = 0; f < fronts_; ++f) sum += (s->at(f, t).*field).get();
-        if (sum != 0 || (t == 0 && s->loads.load(std::memory_order_relaxed) != 0)) line(out, name, labels_of(*s) + tenant_label(t), std::to_string(sum));
+        if (sum != 0 || (t == 0 && s->loads.load(std::memory_order_relaxed) != 0)) line(out, name, labels_of(*s) + tenant_label(t), sum);
       }
     }
   };
@@ -192,7 +168,7 @@ std::string Metrics::text(const Gauges& g) const {
       for (size_t e = 0; e < s->exits.size(); ++e) {
         uint64_t sum = 0;
         for (uint32_t f = 0; f < fronts_; ++f) sum += s->at(f, t).exits[e].get();
-        if (sum != 0) line(out, "verge_exits_total", labels_of(*s) + ",exit=\"" + escaped(s->exits[e]) + "\"" + tenant_label(t), std::to_string(sum));
+        if (sum != 0) line(out, "verge_exits_total", labels_of(*s) + ",exit=\"" + escaped(s->exits[e]) + "\"" + tenant_label(t), sum);
       }
     }
   }
@@ -215,7 +191,7 @@ std::string Metrics::text(const Gauges& g) const {
         line(out, "verge_failures_total",
              "model=\"" + escaped(name) + "\",code=\"" + std::string(code_name(static_cast<Code>(c))) + "\",reason=\"" +
                  reason_name(static_cast<Reason>(r)) + "\"",
-             std::to_string(sum));
+             sum);
       }
     }
   }
@@ -235,10 +211,10 @@ std::string Metrics::text(const Gauges& g) const {
     for (size_t b = 0; b < buckets.size(); ++b) {
       below += buckets[b];
       const std::string le = b < kBucketsNs.size() ? seconds(kBucketsNs[b]) : "+Inf";
-      line(out, std::string(name) + "_bucket", labels + ",le=\"" + le + "\"", std::to_string(below));
+      line(out, std::string(name) + "_bucket", labels + ",le=\"" + le + "\"", below);
     }
     line(out, std::string(name) + "_sum", labels, seconds(sum_ns));
-    line(out, std::string(name) + "_count", labels, std::to_string(count));
+    line(out, std::string(name) + "_count", labels, count);
   };
   const auto histogram = [&](const char* name, const char* help, Histogram VariantStats::Part::*field) {
     head(out, name, "histogram", help);
@@ -272,30 +248,30 @@ std::string Metrics::text(const Gauges& g) const {
       below += runs[i];
       const bool last = i + 1 == runs.size();
       const uint64_t size = BatchStats::size_at(i);
-      if (last || std::has_single_bit(size)) line(out, "verge_batch_samples_bucket", labels_of(*s) + ",le=\"" + (last ? "+Inf" : std::to_string(size)) + "\"", std::to_string(below));
+      if (last || std::has_single_bit(size)) line(out, "verge_batch_samples_bucket", labels_of(*s) + ",le=\"" + (last ? "+Inf" : std::to_string(size)) + "\"", below);
     }
-    line(out, "verge_batch_samples_sum", labels_of(*s), std::to_string(samples));
-    line(out, "verge_batch_samples_count", labels_of(*s), std::to_string(all));
+    line(out, "verge_batch_samples_sum", labels_of(*s), samples);
+    line(out, "verge_batch_samples_count", labels_of(*s), all);
   }
 
   head(out, "verge_loads_total", "counter", "Loads of variants, by result.");
   for (const auto& [key, s] : variants_) {
     const uint64_t ok = s->loads.load(std::memory_order_relaxed), failed = s->failed_loads.load(std::memory_order_relaxed);
-    if (ok != 0) line(out, "verge_loads_total", labels_of(*s) + ",result=\"ok\"", std::to_string(ok));
-    if (failed != 0) line(out, "verge_loads_total", labels_of(*s) + ",result=\"failed\"", std::to_string(failed));
+    if (ok != 0) line(out, "verge_loads_total", labels_of(*s) + ",result=\"ok\"", ok);
+    if (failed != 0) line(out, "verge_loads_total", labels_of(*s) + ",result=\"failed\"", failed);
   }
   head(out, "verge_unloads_total", "counter", "Unloads of variants.");
   for (const auto& [key, s] : variants_) {
-    if (const uint64_t n = s->unloads.load(std::memory_order_relaxed); n != 0) line(out, "verge_unloads_total", labels_of(*s), std::to_string(n));
+    if (const uint64_t n = s->unloads.load(std::memory_order_relaxed); n != 0) line(out, "verge_unloads_total", labels_of(*s), n);
   }
   head(out, "verge_variant_resident_bytes", "gauge", "Memory reserved for a loaded variant; 0 when it is not loaded.");
   for (const auto& [key, s] : variants_) {
-    line(out, "verge_variant_resident_bytes", labels_of(*s), std::to_string(s->resident_bytes.load(std::memory_order_relaxed)));
+    line(out, "verge_variant_resident_bytes", labels_of(*s), s->resident_bytes.load(std::memory_order_relaxed));
   }
 
   head(out, "verge_lane_waiting", "gauge", "Requests that wait for a lane.");
   for (size_t i = 0; i < g.lane_waiting.size(); ++i) {
-    line(out, "verge_lane_waiting", "lane=\"" + std::to_string(i) + "\"", std::to_string(g.lane_waiting[i]));
+    line(out, "verge_lane_waiting", "lane=\"" + std::to_string(i) + "\"", g.lane_waiting[i]);
   }
   gauge(out, "verge_memory_limit_bytes", "The limit set by --memory; 0: none.", g.memory_limit);
   gauge(out, "verge_memory_base_bytes", "Resident memory of the server without models.", g.memory_base);

@@ -154,7 +154,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t step = kSteps[data[0] % std::size(kSteps)];
   std::string bytes = client_bytes(fuzz::text_of(data + 1, size - 1));
   if (bytes.size() / step > 2000) return 0;
-  const int64_t held = shared.budget.used();
+  const int64_t held = shared.budget.taken();
   {
     auto made = Front::create(shared, 0);
     require(made.ok(), "a front can be made");
@@ -168,6 +168,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     close(fds[1]);
     require(front.connection_count() == 0, "connections are counted");
   }
-  require(shared.budget.used() == held, "receive memory is given back");
+  require(shared.budget.taken() == held, "receive memory is given back");
   return 0;
 }

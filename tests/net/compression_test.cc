@@ -63,7 +63,7 @@ TEST_F(CompressionTest, ABombEndsEarly) {
   const std::string bomb = deflated(Encoding::kGzip, std::string(64 << 20, 0));
   EXPECT_EQ(inflate(Encoding::kGzip, bomb, 4 << 20).code(), Code::kResourceExhausted);
   EXPECT_LE(body_.size(), (4u << 20) + 1);
-  EXPECT_LE(shared_.used(), 10 << 20);
+  EXPECT_LE(shared_.taken(), 10 << 20);
 }
 
 TEST_F(CompressionTest, WithoutMemory) {

@@ -144,7 +144,7 @@ TEST_F(CutsTest, GrpcReadsWhateverTheParts) {
   }
   EXPECT_EQ(metric("verge_net_requests_total{protocol=\"grpc\",code=\"DEADLINE_EXCEEDED\"}"), metric("verge_net_shed_total{reason=\"turned_away\"}"));
   EXPECT_TRUE(eventually([&] { return metric("verge_net_connections_open") == 0; }));
-  EXPECT_LE(metric("verge_net_receive_budget_bytes{state=\"used\"}"), uint64_t{2} << 20);  // what a front keeps for the next
+  EXPECT_LE(metric("verge_net_receive_budget_bytes{state=\"used\"}"), uint64_t{64} << 10);  // this request for it
 }
 
 // Bodies of what is turned away are dropped, however large: their windows are given back, so that the connection goes on.

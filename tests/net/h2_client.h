@@ -12,11 +12,11 @@
 
 namespace verge::test {
 
-// A connected TCP socket to 127.0.0.1, with a receive timeout of 10 s; -1 on failure.
+// A connected TCP socket to 127.0.0.1, with a receive timeout of a minute; -1 on failure.
 int connect_to(int port);
 bool send_all(int fd, std::string_view bytes);
-// Reads until `until` was seen, the peer closed, or the timeout.
 ssize_t receive(int fd, void* to, size_t size);  // as recv(), whatever interrupts it
+// Reads until `until` was seen, the peer closed, or the timeout.
 std::string receive_until(int fd, std::string_view until);
 std::string receive_all(int fd);  // until the peer closes
 

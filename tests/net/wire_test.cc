@@ -163,6 +163,10 @@ TEST_F(ReadTest, RefusesWhatDoesNotFit) {
   refused("INT32", {1}, 2, packed({1, 2}), "needs 1");
   refused("INT32", {1}, 2, "\x80", "well-formed");
   refused("INT32", {1}, 4, packed({1}), "needs 1");
+  // What protobuf does not take is refused, also where it is not the tensor's own kind of contents.
+  for (uint32_t of_others = 1; of_others <= 5; ++of_others) refused("FP64", {1}, of_others, "\x80", "well-formed");
+  refused("FP64", {1}, 6, "abc", "well-formed");
+  refused("FP32", {1}, 7, "abcd", "well-formed");
   refused("FP32", {1}, 6, "abc", "well-formed");
   refused("FP16", {1}, 6, "abcd", "no typed contents");
   refused("XX", {1}, 6, "abcd", "unknown datatype");
@@ -301,7 +305,9 @@ TEST(ByteBuffer, OutgrowsItsOwnMemoryIntoThePool) {
     }
     EXPECT_EQ(buffer.view(), expected);
     EXPECT_GE(buffer.capacity(), buffer.size());
-    if (block) EXPECT_EQ(buffer.data(), block);
+    if (block != nullptr) {
+      EXPECT_EQ(buffer.data(), block);
+    }
     block = buffer.data();
     buffer.shrink(ByteBuffer::kOwn);
     EXPECT_EQ(buffer.capacity(), 0u);
@@ -366,7 +372,7 @@ TEST(Body, PlacesWhatMatters) {
   EXPECT_FALSE(body.reserve(2 << 20));
   EXPECT_EQ(body.text(), "0123456789");
   body.reset();
-  EXPECT_LE(budget.used(), 1 << 20);
+  EXPECT_LE(budget.taken(), 1 << 20);
 }
 
 TEST(ReceiveBudget, IsSharedAndComesBack) {
@@ -378,9 +384,11 @@ TEST(ReceiveBudget, IsSharedAndComesBack) {
     EXPECT_TRUE(b.take(1 << 20));
     a.give(5 << 20);
     EXPECT_TRUE(b.take(4 << 20));
+    EXPECT_EQ(budget.taken() - a.spare() - b.spare(), 5 << 20);
     b.give(5 << 20);
+    EXPECT_EQ(budget.taken(), a.spare() + b.spare());
   }
-  EXPECT_EQ(budget.used(), 0);
+  EXPECT_EQ(budget.taken(), 0);
 }
 
 TEST(Grpc, Timeouts) {

@@ -102,7 +102,7 @@ TEST_F(WriteQueueTest, KeepsTheOrderAndGivesCallsBack) {
   std::vector<Call*> calls;
   for (int i = 0; i < 4; ++i) calls.push_back(front_->acquire_call());
   for (Call* c : calls) front_->recycle(c);
-  EXPECT_LE(shared_.budget.used(), int64_t{2} << 20);
+  EXPECT_LE(shared_.budget.taken(), int64_t{2} << 20);
 }
 
 }  // namespace

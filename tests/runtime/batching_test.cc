@@ -441,7 +441,9 @@ TEST_P(Queue, ADeadlineThatPassesWhileItRunsIsToldThen) {
   ASSERT_TRUE(front.run_until([&] { return c.done; }));
   EXPECT_EQ(c.times, 1);
   EXPECT_LE(told.times, 1);
-  if (told.times != 0) EXPECT_NE(metric("verge_requests_total{model=\"n\",version=\"1\",variant=\"slow\"}"), "1");
+  if (told.times != 0) {
+    EXPECT_NE(metric("verge_requests_total{model=\"n\",version=\"1\",variant=\"slow\"}"), "1");
+  }
 }
 
 // A prediction that is too long must not refuse for ever what could be done.

@@ -12,6 +12,6 @@ Decision decide(const ExitState& s, const ExitSettings&) {
 
 }  // namespace
 
-extern const ExitRule kReactive = {.name = "reactive", .decide = decide, .looks_at_time = true};
+extern const ExitRule kReactive = {.name = "reactive", .decide = decide, .looks_at_time = true, .looks_late = true};
 
 }  // namespace verge::policy
