@@ -189,8 +189,9 @@ TEST(FairOrder, LookingCostsNothing) {
 // One lane (or the front itself) that is busy with a slow run, so that what follows waits.
 class Queue : public testing::TestWithParam<size_t> {
  protected:
-  Queue() : server({.lanes = GetParam()}), front(*server.runtime) {
-    auto source = server.source("m", {Server::vector_spec("x", 4)});
+  Queue() : server({.lanes = GetParam()}), front(*server.runtime) { serve("m"); }
+  void serve(const std::string& name) {
+    auto source = server.source(name, {Server::vector_spec("x", 4)});
     source->manifest.network.inputs[0].shape = source->manifest.inputs[0].spec.shape = Shape{-1, -1};
     source->manifest.network.outputs[0].shape = source->manifest.outputs[0].spec.shape = Shape{-1, -1};
     source->prepare = [prepare = source->prepare, dir = server.dir()](const VariantSpec& v) -> Result<engine::LoadSpec> {
@@ -204,9 +205,9 @@ class Queue : public testing::TestWithParam<size_t> {
     server.serve(source);
     front.front().drain();
   }
-  std::unique_ptr<Call> call(float value, int64_t rows = 1, int64_t width = 4) {
+  std::unique_ptr<Call> call(float value, int64_t rows = 1, int64_t width = 4, std::string_view model = "m") {
     auto c = std::make_unique<Call>();
-    c->to("m").input("x", {rows, width}, std::vector<float>(static_cast<size_t>(rows * width), value));
+    c->to(model).input("x", {rows, width}, std::vector<float>(static_cast<size_t>(rows * width), value));
     c->request.bounds.variant = "slow";  // 20 ms a run
     return c;
   }
@@ -230,28 +231,35 @@ class Queue : public testing::TestWithParam<size_t> {
 INSTANTIATE_TEST_SUITE_P(Placement, Queue, testing::Values(0, 1, 2));
 
 TEST_P(Queue, WhatWaitsSharesRunsAndEachGetsItsOwnAnswer) {
-  std::vector<std::unique_ptr<Call>> calls;
-  for (int i = 0; i < 40; ++i) calls.push_back(call(static_cast<float>(i), i % 5 == 0 ? 2 : 1, i % 7 == 0 ? 3 : 4));
-  for (auto& c : calls) send(*c);
-  ASSERT_TRUE(finish(calls));
-  uint32_t largest = 0;
-  for (size_t i = 0; i < calls.size(); ++i) {
-    const Request& r = calls[i]->request;
-    ASSERT_TRUE(r.status.ok()) << r.status.to_string();
-    EXPECT_EQ(calls[i]->floats(), calls[i]->data) << i;
-    EXPECT_EQ(r.outputs[0].shape, calls[i]->request.inputs[0].shape);
-    largest = std::max(largest, r.batch);
-  }
-  EXPECT_GE(largest, 4u);
-  const std::string labels = "{model=\"m\",version=\"1\",variant=\"slow\"}";
-  EXPECT_EQ(metric("verge_requests_total" + labels), "40");
-  EXPECT_EQ(metric("verge_samples_total" + labels), "48");
-  EXPECT_LT(std::stoi(metric("verge_runs_total" + labels)), 30);
-  const auto statistics = server.runtime->statistics(front.front(), "m", 0);
-  ASSERT_TRUE(statistics.ok());
-  EXPECT_EQ(statistics->at(0).inference_count, 48u);
-  EXPECT_EQ(std::to_string(statistics->at(0).execution_count), metric("verge_runs_total" + labels));
-  EXPECT_EQ(statistics->at(0).success.count, 40u);
+  // Each try with a model of its own: where a run was held up, a size looks dear that is not.
+  EXPECT_EQ(in_some_try([&](int attempt) -> std::string {
+    const std::string name = "m" + std::to_string(attempt);
+    serve(name);
+    std::vector<std::unique_ptr<Call>> calls;
+    for (int i = 0; i < 40; ++i) calls.push_back(call(static_cast<float>(i), i % 5 == 0 ? 2 : 1, i % 7 == 0 ? 3 : 4, name));
+    for (auto& c : calls) send(*c);
+    EXPECT_TRUE(finish(calls));
+    uint32_t largest = 0;
+    for (size_t i = 0; i < calls.size(); ++i) {
+      const Request& r = calls[i]->request;
+      EXPECT_TRUE(r.status.ok()) << r.status.to_string();
+      if (!r.status.ok()) continue;
+      EXPECT_EQ(calls[i]->floats(), calls[i]->data) << i;
+      EXPECT_EQ(r.outputs[0].shape, calls[i]->request.inputs[0].shape);
+      largest = std::max(largest, r.batch);
+    }
+    const std::string labels = "{model=\"" + name + "\",version=\"1\",variant=\"slow\"}", runs = metric("verge_runs_total" + labels);
+    EXPECT_EQ(metric("verge_requests_total" + labels), "40");
+    EXPECT_EQ(metric("verge_samples_total" + labels), "48");
+    const auto statistics = server.runtime->statistics(front.front(), name, 0);
+    EXPECT_TRUE(statistics.ok());
+    if (statistics.ok()) {
+      EXPECT_EQ(statistics->at(0).inference_count, 48u);
+      EXPECT_EQ(std::to_string(statistics->at(0).execution_count), runs);
+      EXPECT_EQ(statistics->at(0).success.count, 40u);
+    }
+    return largest >= 4 && std::stoi(runs) < 30 ? "" : runs + " runs, the largest of " + std::to_string(largest);
+  }), "");
 }
 
 TEST_P(Queue, CancellingFreesThePlaceBeforeItReturns) {
@@ -300,46 +308,55 @@ TEST_P(Queue, ADeadlineEndsWaitingOnTimeThoughTheLaneIsBusy) {
 }
 
 TEST_P(Queue, WhatCannotBeDoneInTimeIsRefusedBeforeAnyWork) {
-  auto c = call(1);
-  c->request.bounds.deadline_ns = after_ms(5);
-  send(*c);
-  ASSERT_TRUE(c->done);
-  EXPECT_EQ(c->request.status.code(), Code::kDeadlineExceeded);
-  EXPECT_NE(c->request.status.message().find("us are left"), std::string::npos);
+  EXPECT_EQ(in_some_try([&](int) -> std::string {
+    auto c = call(1);
+    c->request.bounds.deadline_ns = after_ms(10);
+    send(*c);
+    EXPECT_TRUE(c->done);
+    EXPECT_EQ(c->request.status.code(), Code::kDeadlineExceeded);
+    // What was kept from running for so long is over before it is looked at.
+    return c->request.status.message().find("us are left") != std::string::npos ? "" : c->request.status.message();
+  }), "");
   EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
 }
 
 // Work that waits counts by its place: what goes before it does, what comes after it does not.
 TEST_P(Queue, WhatOthersMakeTooLateIsRefusedOnArrival) {
   if (GetParam() == 2) return;
-  auto busy = call(0);
-  send(*busy);
-  wait_until_begun();
-  std::vector<std::unique_ptr<Call>> waiting;
-  for (int i = 0; i < 60; ++i) {  // 1.2 s of work
-    waiting.push_back(call(static_cast<float>(i), 1, 4 + i));  // of different shapes: no two share a run
-    waiting.back()->request.flow = 1;
-    send(*waiting.back());
-  }
-  auto late = call(1), urgent = call(2), other = call(3);
-  for (Call* c : {late.get(), urgent.get(), other.get()}) {
-    c->request.flow = 1;
-    c->request.bounds.deadline_ns = after_ms(1000);
-  }
-  urgent->request.bounds.priority = 1;
-  other->request.flow = 2;  // a connection that has nothing waiting is owed a turn
-  send(*late);
-  send(*urgent);
-  send(*other);
-  ASSERT_TRUE(front.run_until([&] { return late->done; }));
-  EXPECT_EQ(late->request.status.code(), Code::kDeadlineExceeded);
-  EXPECT_NE(late->request.status.message().find("what waits before it"), std::string::npos) << late->request.status.message();
-  EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
-  const std::vector<Call*> in_time = {busy.get(), urgent.get(), other.get()};
-  ASSERT_TRUE(finish(in_time));
-  for (const Call* c : in_time) EXPECT_TRUE(c->request.status.ok()) << c->request.status.to_string();
-  for (const auto& c : waiting) server.runtime->cancel(front.front(), c->request);
-  ASSERT_TRUE(finish(waiting));
+  EXPECT_EQ(in_some_try([&](int) -> std::string {
+    auto busy = call(0);
+    send(*busy);
+    wait_until_begun();
+    std::vector<std::unique_ptr<Call>> waiting;
+    for (int i = 0; i < 60; ++i) {  // 1.2 s of work
+      waiting.push_back(call(static_cast<float>(i), 1, 4 + i));  // of different shapes: no two share a run
+      waiting.back()->request.flow = 1;
+      send(*waiting.back());
+    }
+    auto late = call(1), urgent = call(2), other = call(3);
+    for (Call* c : {late.get(), urgent.get(), other.get()}) {
+      c->request.flow = 1;
+      c->request.bounds.deadline_ns = after_ms(1000);
+    }
+    urgent->request.bounds.priority = 1;
+    other->request.flow = 2;  // a connection that has nothing waiting is owed a turn
+    send(*late);
+    send(*urgent);
+    send(*other);
+    const std::vector<Call*> in_time = {busy.get(), urgent.get(), other.get()};
+    EXPECT_TRUE(front.run_until([&] { return late->done; }));
+    EXPECT_TRUE(finish(in_time));
+    for (const auto& c : waiting) server.runtime->cancel(front.front(), c->request);
+    EXPECT_TRUE(finish(waiting));
+    // A machine that stands still has done much of the work before the last ones come, or does not come to them in a second.
+    if (late->request.status.message().find("what waits before it") == std::string::npos) return "late: " + late->request.status.to_string();
+    EXPECT_EQ(late->request.status.code(), Code::kDeadlineExceeded);
+    for (const Call* c : in_time) {
+      if (!c->request.status.ok()) return c->request.status.to_string();
+    }
+    return "";
+  }), "");
+  EXPECT_NE(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "");
 }
 
 // By its head alone, before there are tensors to look at.
@@ -347,17 +364,20 @@ TEST_P(Queue, AHeadIsEnoughToTurnARequestAway) {
   Request head;
   head.model = "m";
   head.bounds.variant = "slow";
-  head.bounds.deadline_ns = after_ms(130);
   head.flow = 1;
+  const auto refuse = [&] {
+    head.bounds.deadline_ns = after_ms(130);  // from now, however long it took to get here
+    return server.runtime->refuse(front.front(), head);
+  };
   EXPECT_FALSE(front.front().crowded());
-  EXPECT_TRUE(server.runtime->refuse(front.front(), head).ok());
+  EXPECT_TRUE(refuse().ok());
   std::vector<std::unique_ptr<Call>> waiting;
   for (int i = 0; i < 10; ++i) {
     waiting.push_back(call(static_cast<float>(i), 1, 4 + i));
     waiting.back()->request.flow = 1;
     send(*waiting.back());
   }
-  const Status refused = server.runtime->refuse(front.front(), head);
+  const Status refused = refuse();
   if (GetParam() != 0) {
     EXPECT_TRUE(refused.ok());  // a lane of its own decides by itself
     ASSERT_TRUE(finish(waiting));
@@ -366,10 +386,10 @@ TEST_P(Queue, AHeadIsEnoughToTurnARequestAway) {
   EXPECT_EQ(refused.code(), Code::kDeadlineExceeded);
   EXPECT_NE(refused.message().find("what waits before it takes about"), std::string::npos) << refused.message();
   EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
-  EXPECT_EQ(server.runtime->refuse(front.front(), head).message(), refused.message());
+  EXPECT_EQ(refuse().message(), refused.message());
   auto late = call(1);
   late->request.flow = 1;
-  late->request.bounds.deadline_ns = head.bounds.deadline_ns;
+  late->request.bounds.deadline_ns = after_ms(130);
   send(*late);
   EXPECT_TRUE(late->done);
   EXPECT_EQ(late->request.status.code(), Code::kDeadlineExceeded);

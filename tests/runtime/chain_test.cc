@@ -146,6 +146,7 @@ TEST_F(Chain, ADeadlineTakesTheBestExitInTime) {
 
 // What comes before `done`.
 struct Early {
+  std::string model = "chain";
   std::vector<std::string> exits;
   std::vector<float> answers;
   bool after_done = false;
@@ -158,7 +159,7 @@ struct Early {
     if (!a.outputs.empty()) std::memcpy(&v, a.outputs[0].data.data(), sizeof v);
     self.answers.push_back(v);
     EXPECT_TRUE(a.chosen.several);
-    EXPECT_EQ(a.model, "chain");
+    EXPECT_EQ(a.model, self.model);
     EXPECT_EQ(a.version, 1);
     EXPECT_EQ(a.variant, "identity-f32");
   }
@@ -192,20 +193,24 @@ TEST_F(Chain, EveryExitAnswersWhereThatIsAsked) {
 }
 
 TEST_F(Chain, EveryExitEndsWhereTheBoundsSay) {
-  serve({.delay_us = {4000, 4000, 4000, 1'000'000}});
-  Early early;
-  ChainCall c("chain", four_exits());
-  c.early = &early;
-  c.request.early = &Early::take;
-  c.request.bounds.every_exit = true;
-  c.request.bounds.min_accuracy = 0.8;
-  c.request.arrival_ns = os::monotonic_ns();
-  c.request.bounds.deadline_ns = c.request.arrival_ns + 600'000'000;
-  run(c);
-  ASSERT_TRUE(c.request.status.ok()) << c.request.status.to_string();
-  // The first is below the accuracy bound, the fourth cannot be reached.
-  EXPECT_EQ(early.exits, (std::vector<std::string>{"exit2"}));
-  EXPECT_EQ(c.request.chosen.exit, "exit3");
+  EXPECT_EQ(in_some_try([&](int i) -> std::string {
+    const std::string name = "chain" + std::to_string(i);
+    serve({.name = name, .delay_us = {4000, 4000, 4000, 1'000'000}});
+    Early early{.model = name};
+    ChainCall c(name, four_exits());
+    c.early = &early;
+    c.request.early = &Early::take;
+    c.request.bounds.every_exit = true;
+    c.request.bounds.min_accuracy = 0.8;
+    c.request.arrival_ns = os::monotonic_ns();
+    c.request.bounds.deadline_ns = c.request.arrival_ns + 600'000'000;
+    run(c);
+    // A machine that stops for longer than the deadline may answer less.
+    if (!c.request.status.ok()) return c.request.status.to_string();
+    // The first is below the accuracy bound, the fourth cannot be reached.
+    if (early.exits != std::vector<std::string>{"exit2"}) return testing::PrintToString(early.exits);
+    return c.request.chosen.exit == "exit3" ? "" : "the last one is of " + std::string(c.request.chosen.exit);
+  }), "");
 }
 
 // The second stage takes far longer than the profile says: when it ends, the deadline is over.
@@ -454,37 +459,44 @@ TEST_F(Chain, WhatDiffersIsNotOfferedTogether) {
 // Single-exit variants of one model: the same choice.
 TEST_F(Chain, VariantsAreChosenByTheSameBounds) {
   server.slow_us(200'000);
-  auto source = server.source("widths", {Server::vector_spec("x", 4)});
-  source->manifest.metric.kind = MetricKind::kTop1;
-  const auto measure = [&](const char* id, double accuracy, double us) {
-    VariantProfile& p = *source->profile.variant(id);
-    p.accuracy = accuracy;
-    LatencyCell c;
-    c.p50_us = us, c.p99_us = us * 1.2;
-    p.latency = {c};
-  };
-  measure("fast", 0.8, 100);
-  measure("slow", 0.9, 200'100);
-  source->resident = {"slow"};
-  server.serve(source);
-  const auto variant_of = [&](auto set) {
-    Call c;
-    c.to("widths").input("x", Shape{1, 4}, {1, 2, 3, 4});
-    c.request.arrival_ns = os::monotonic_ns();
-    set(c.request.bounds);
-    front.infer(c.request);
-    EXPECT_TRUE(front.run_until([&] { return c.done; }));
-    return c.request.status.ok() ? std::string(c.request.answered_variant) : c.request.status.message();
-  };
-  EXPECT_EQ(variant_of([](Bounds& b) { b.min_accuracy = 0.75; }), "fast");
-  EXPECT_EQ(variant_of([](Bounds& b) { b.min_accuracy = 0.85; }), "slow");
-  EXPECT_EQ(variant_of([](Bounds& b) { b.objective = Objective::kAccuracy; }), "slow");
-  EXPECT_EQ(variant_of([](Bounds& b) { b.objective = Objective::kLatency; }), "fast");
-  EXPECT_EQ(variant_of([](Bounds& b) { b.deadline_ns = after_ms(10'000); }), "slow");
-  EXPECT_EQ(variant_of([](Bounds& b) { b.deadline_ns = after_ms(150); }), "fast");
-  EXPECT_EQ(variant_of([](Bounds&) {}), "fast");
-  EXPECT_NE(variant_of([](Bounds& b) { b.min_accuracy = 0.95; }).find("the nearest that could be met is 0.9"), std::string::npos);
-  EXPECT_NE(variant_of([](Bounds& b) { b.min_accuracy = 0.85, b.variant = "fast"; }).find("the nearest that could be met is 0.8"), std::string::npos);
+  // Each try with a model of its own: a run that was held up makes a variant look slower than it is.
+  EXPECT_EQ(in_some_try([&](int i) -> std::string {
+    const std::string name = "widths" + std::to_string(i);
+    auto source = server.source(name, {Server::vector_spec("x", 4)});
+    source->manifest.metric.kind = MetricKind::kTop1;
+    const auto measure = [&](const char* id, double accuracy, double us) {
+      VariantProfile& p = *source->profile.variant(id);
+      p.accuracy = accuracy;
+      LatencyCell c;
+      c.p50_us = us, c.p99_us = us * 1.2;
+      p.latency = {c};
+    };
+    measure("fast", 0.8, 100);
+    measure("slow", 0.9, 200'100);
+    source->resident = {"slow"};
+    server.serve(source);
+    std::string wrong;
+    const auto expect = [&](const std::string& answer, auto set) {
+      Call c;
+      c.to(name).input("x", Shape{1, 4}, {1, 2, 3, 4});
+      c.request.arrival_ns = os::monotonic_ns();
+      set(c.request.bounds);
+      front.infer(c.request);
+      EXPECT_TRUE(front.run_until([&] { return c.done; }));
+      const std::string got = c.request.status.ok() ? std::string(c.request.answered_variant) : c.request.status.message();
+      if (c.request.status.ok() ? got != answer : got.find("the nearest that could be met is " + answer) == std::string::npos) wrong += "'" + got + "' instead of '" + answer + "'; ";
+    };
+    expect("fast", [](Bounds& b) { b.min_accuracy = 0.75; });
+    expect("slow", [](Bounds& b) { b.min_accuracy = 0.85; });
+    expect("slow", [](Bounds& b) { b.objective = Objective::kAccuracy; });
+    expect("fast", [](Bounds& b) { b.objective = Objective::kLatency; });
+    expect("slow", [](Bounds& b) { b.deadline_ns = after_ms(10'000); });
+    expect("fast", [](Bounds& b) { b.deadline_ns = after_ms(150); });
+    expect("fast", [](Bounds&) {});
+    expect("0.9", [](Bounds& b) { b.min_accuracy = 0.95; });
+    expect("0.8", [](Bounds& b) { b.min_accuracy = 0.85, b.variant = "fast"; });
+    return wrong;
+  }), "");
 }
 
 // Below the bound, what is resident does not count: the one that is within it is loaded.

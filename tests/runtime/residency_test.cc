@@ -15,7 +15,13 @@ std::string state_of(const Server& server, const std::string& variant) {
 TEST(Residency, OnlyTheDefaultAtFirstAndAnotherWhenAskedFor) {
   Server server;
   TestFront front(*server.runtime);
-  server.serve(server.source("m", {Server::vector_spec("x", 1)}));
+  auto source = server.source("m", {Server::vector_spec("x", 1)});
+  std::binary_semaphore go{0};
+  source->prepare = [&, prepare = source->prepare](const VariantSpec& v) {
+    if (v.id == "slow") go.acquire();
+    return prepare(v);
+  };
+  server.serve(source);
   EXPECT_EQ(state_of(server, "fast"), "resident");
   EXPECT_EQ(state_of(server, "slow"), "absent");
   EXPECT_TRUE(server.runtime->ready());
@@ -26,6 +32,7 @@ TEST(Residency, OnlyTheDefaultAtFirstAndAnotherWhenAskedFor) {
     front.infer(c->request);
   }
   EXPECT_FALSE(a.done);
+  go.release();
   ASSERT_TRUE(front.run_until([&] { return a.done && b.done; }));
   EXPECT_TRUE(a.request.status.ok() && b.request.status.ok()) << a.request.status.to_string();
   EXPECT_EQ(a.request.answered_variant, "slow");
