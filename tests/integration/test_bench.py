@@ -125,14 +125,19 @@ def test_tenants_share_a_replayed_trace_and_have_their_own_bounds(server, tmp_pa
 def test_a_stall_is_paid_by_all_who_would_have_come(server):
     """Stops the server for 0.8 s: with closed accounting one request would be slow; from the intended sending more than a quarter of all are."""
     command = [str(VERGE), "bench", server.address, "-q", "-m", "resnet8", "-r", "200", "--arrivals", "uniform", "-s", "3", "--warm-up", "0", "--json", "-"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        wait_for_requests(server, 60)
-        os.kill(server.pid, signal.SIGSTOP)
-        time.sleep(0.8)
-    finally:
-        os.kill(server.pid, signal.SIGCONT)
-    out, _ = process.communicate(timeout=60)
+    for _ in range(5):
+        begun = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            wait_for_requests(server, 60)
+            os.kill(server.pid, signal.SIGSTOP)
+            passed = time.monotonic() - begun
+            time.sleep(0.8)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        out, _ = process.communicate(timeout=60)
+        if passed < 2:  # else little of the three seconds was left to stop it in
+            break
     latency = json.loads(out)["total"]["latency_us"]["from_intended"]
     assert latency["p90"] > 100_000, latency
     assert latency["max"] > 780_000
