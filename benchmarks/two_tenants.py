@@ -2,8 +2,8 @@
 
     .venv/test/bin/python benchmarks/two_tenants.py PACKAGE [--trace FILE.csv --column TIMESTAMP] [--seconds 20] [--loads 0.7,1.2] [--rounds 1] [--out FOLDER]
 
-The server has the first core, the client the last. For each load, as often as --rounds says: the live run, a simulation of the same arrivals, fed by what the server counted of its runs just before and while
-it was asked by one and by 32 at once, and a clairvoyant one, which knows each service time in advance. Run it at a raised priority (nice -n -18) where others work on the machine. Goals: at 70 % both tenants
+The server has the first core, the client the last. For each load, as often as --rounds says: the live run, a simulation of the same arrivals, fed by what the server counted of its runs meanwhile (overheads are
+of two closed loops just before, one request and 32 in flight), and a clairvoyant one, which knows each service time in advance. Run it at a raised priority (nice -n -18) where others work on the machine. Goals: at 70 % both tenants
 within a point of the clairvoyant; at 120 % at least 99.9 % of the answers within 1.1 deadlines, and refusals early. Printed with each: by the server's own counters how many were refused before any work, and by the
 kernel's how long server and client were ready to run and had no core, for each late answer too. Without --trace: Poisson.
 """
@@ -115,18 +115,17 @@ def main():
         tenants = [x for name, times in P99_MULTIPLES.items()
                    for x in ("--tenant", f"name={name},deadline_ms={times * p99:.6g}" + ("," + args.bounds if args.bounds else ""))]
         for load, turn in [(float(x), i) for i in range(args.rounds) for x in args.loads.split(",")]:
-            begun = figures(server.address, out / "before.txt")
             verge(*live[:-2], *common, "-n", 1, "-s", 1.5, "--json", alone, core=client)
             verge(*live, *common, "-n", FULL, "-s", 1.5, "--json", out / "full.json", core=client)
-            measured = ["--measured", figures(server.address, out / "after.txt"), "--measured-since", begun]
             arrivals = ["-r", round(load * capacity, 3), "-s", args.seconds, "--warm-up", 2, "--seed", 1 + turn]
             if args.trace:
                 arrivals += ["--trace", args.trace] + (["--trace-column", args.column] if args.column else [])
             files = {kind: out / f"{kind}-{load:g}.json" for kind in ("live", "simulated", "clairvoyant")}
-            before = harness.metrics(server.address)
+            begun, before = figures(server.address, out / "before.txt"), harness.metrics(server.address)
             with stalls.Watch(server.process.pid, {cores[0], client}) as watch:
                 verge(*live, *common, *arrivals, *tenants, "--json", files["live"], core=client, watch=watch)
             after = harness.metrics(server.address)
+            measured = ["--measured", figures(server.address, out / "after.txt"), "--measured-since", begun]
             for kind in ("simulated", "clairvoyant"):
                 verge("simulate", *simulated, *common, *arrivals, *tenants, "--calibrate", alone, "--calibrate", out / "full.json", *measured, "--json", files[kind], *(["--clairvoyant"] if kind == "clairvoyant" else []))
             verge("compare", files["live"], files["simulated"], "--html", out / f"live-simulated-{load:g}.html")

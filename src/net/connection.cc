@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <ctime>
 
 #include "net/front.h"
 #include "net/http1_session.h"
@@ -27,6 +29,7 @@ constexpr std::string_view kSpeakPlain =
     "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 56\r\n\r\n"
     "{\"error\":\"this listener speaks plain HTTP; use http://\"}";
 constexpr char kTlsRecord = 0x16;  // the first byte of a TLS handshake
+constexpr int64_t kLongestUnreadNs = 10'000'000'000;  // believed of what waited in a socket
 constexpr int kRoundsPerTurn = 16;  // of producing and writing
 
 }  // namespace
@@ -106,7 +109,7 @@ void Connection::read() {
     if (session_ && !closing_) room = session_->direct_room();
     const bool direct = !room.empty();
     if (!direct) room = {front_.read_buffer(), small ? kSmallRead : place_ == Loop::Place::kAside ? kStrangersRead : Front::kReadBytes};
-    const ssize_t n = tls_ ? tls_->read(room.data(), room.size()) : recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
+    const ssize_t n = receive(room);
     if (n == 0) {
       peer_closed();
       return;
@@ -127,9 +130,40 @@ void Connection::read() {
       session_->on_direct(got);
     else
       feed({room.data(), got});
+    front_.arrival.noted_ns = 0;
+    if (fd_ >= 0 && front_.arrival.wanted && !stamps_ && !tls_) {
+      constexpr int kOn = 1;
+      stamps_ = setsockopt(fd_, SOL_SOCKET, SO_TIMESTAMPNS, &kOn, sizeof kOn) == 0;
+    }
     if (tls_ ? !tls_->pending() : got < room.size()) return;
   }
   if (tls_ && fd_ >= 0) tls_more_ = tls_->pending();
+}
+
+// As recv(). Notes in the front when the last of the bytes came, where the socket tells.
+ssize_t Connection::receive(std::span<char> room) {
+  front_.arrival = {};
+  if (tls_) return tls_->read(room.data(), room.size());
+  if (!stamps_) return recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
+  iovec vector{room.data(), room.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(timespec))];
+  msghdr message{};
+  message.msg_iov = &vector;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t n = recvmsg(fd_, &message, MSG_DONTWAIT);
+  if (n <= 0) return n;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_TIMESTAMPNS || c->cmsg_len < CMSG_LEN(sizeof(timespec))) continue;
+    timespec then, now;
+    std::memcpy(&then, CMSG_DATA(c), sizeof then);
+    clock_gettime(CLOCK_REALTIME, &now);
+    // The clock of the day may have been set meanwhile.
+    const int64_t waited = (int64_t{now.tv_sec} - then.tv_sec) * 1'000'000'000 + (now.tv_nsec - then.tv_nsec);
+    front_.arrival.noted_ns = now_ns() - static_cast<uint64_t>(std::clamp<int64_t>(waited, 0, kLongestUnreadNs));
+  }
+  return n;
 }
 
 void Connection::feed(std::string_view bytes) {

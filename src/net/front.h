@@ -98,6 +98,18 @@ class Front {
   uint64_t* random() { return &random_; }
 
   Loop& loop() { return *loop_; }
+  // Of the bytes that are being handled: when the last of them came to this machine, if the kernel noted that (0: not, or none are), and whether somebody wants to know of this connection's
+  // next ones. What waits in a socket while the front runs an engine has less time left than it seems.
+  struct Arrival {
+    uint64_t noted_ns = 0;
+    bool wanted = false;
+  };
+  Arrival arrival;
+  uint64_t arrival_ns() const { return arrival.noted_ns != 0 ? arrival.noted_ns : loop_->now(); }
+  void tell_arrival(runtime::Request& r) const {
+    r.arrival_ns = arrival_ns();
+    r.arrival_noted = arrival.noted_ns != 0;
+  }
   Shared& shared() { return shared_; }
   const ServerOptions& options() const { return shared_.options; }
   Metrics& metrics() { return metrics_; }

@@ -148,7 +148,7 @@ bool Http1Session::take_head(std::string_view text) {
   call_->json_bytes = head.json_bytes;
   call_->encoding = head.encoding;
   call_->accepts = head.accepts;
-  if (head.timeout_ns) call_->request.bounds.deadline_ns = now_ns() + head.timeout_ns;
+  if (head.timeout_ns) call_->request.bounds.deadline_ns = connection_.front().arrival_ns() + head.timeout_ns;
   if (front.log_lines()) {
     call_->trace.take_parent(head.trace_parent);
     call_->trace.take_state(head.trace_state);
@@ -222,7 +222,7 @@ void Http1Session::on_direct(size_t n) {
 
 void Http1Session::complete() {
   state_ = State::kServer;
-  call_->request.arrival_ns = now_ns();
+  connection_.front().tell_arrival(call_->request);
   call_->compressed = call_->encoding != Encoding::kIdentity && call_->body.size();
   connection_.front().service().handle(call_);
 }
@@ -236,7 +236,7 @@ void Http1Session::refuse(Status status, int http_status) {
     return;
   }
   connection_.introduce(call_, this);
-  call_->request.arrival_ns = now_ns();
+  connection_.front().tell_arrival(call_->request);
   connection_.front().service().fail(call_, std::move(status), http_status);
 }
 

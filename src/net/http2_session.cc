@@ -177,7 +177,7 @@ int Http2Session::on_header(const nghttp2_frame* frame, std::string_view name, s
       } else if (name == "grpc-timeout") {
         const uint64_t timeout = parse_grpc_timeout(value);
         if (timeout)
-          call->request.bounds.deadline_ns = connection_.front().loop().now() + timeout;
+          call->request.bounds.deadline_ns = connection_.front().arrival_ns() + timeout;
         else
           call->head_error = invalid_argument("grpc-timeout '" + std::string(value.substr(0, 32)) + "' is none");
       } else if (name == "verge-tenant") {
@@ -372,7 +372,7 @@ void Http2Session::request_complete(Call* call) {
   }
   --receiving_;
   if (call->answered) return;
-  call->request.arrival_ns = connection_.front().loop().now();
+  connection_.front().tell_arrival(call->request);
   if (call->is_grpc && (call->prefix_bytes < kGrpcPrefixBytes || call->body.size() < call->message_bytes)) {
     refuse(call, internal_error(call->prefix_bytes ? "the message ends early" : "a unary call without a message"));
     return;
@@ -393,7 +393,7 @@ Status Http2Session::check_prefix(Call* call) {
 
 // Answers a request that need not be complete.
 void Http2Session::refuse(Call* call, Status status, int http_status) {
-  call->request.arrival_ns = connection_.front().loop().now();
+  connection_.front().tell_arrival(call->request);
   connection_.front().service().fail(call, std::move(status), http_status);
 }
 

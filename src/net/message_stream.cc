@@ -128,7 +128,7 @@ bool MessageStream::make_room(std::string_view bytes) {
 void MessageStream::complete() {
   Call* call = std::exchange(current_, nullptr);
   call->request_complete = true;
-  call->request.arrival_ns = front_.loop().now();
+  front_.tell_arrival(call->request);
   push(call);
   front_.service().handle(call);
 }
@@ -310,7 +310,7 @@ void MessageStream::adopt(Call* call) {
   call->request.bounds.deadline_ns = head_->request.bounds.deadline_ns;
   call->request.tenant = head_->request.tenant;
   call->request.flow = head_->request.flow;
-  call->request.arrival_ns = front_.loop().now();
+  front_.tell_arrival(call->request);
 }
 
 void MessageStream::push(Call* call) {

@@ -75,7 +75,7 @@ bool Service::turn_away(Call* call, std::string_view prefix) {
   if (!front_.runtime_front().crowded() || (call->token && !call->token->models.empty())) return false;
   runtime::Request& request = call->request;
   const uint64_t deadline = request.bounds.deadline_ns;
-  request.arrival_ns = front_.loop().now();
+  front_.tell_arrival(request);
   Status s;
   if (read_model_infer_head(prefix, &request, &call->options)) s = runtime().refuse(front_.runtime_front(), request);
   if (s.ok()) {
@@ -106,6 +106,7 @@ void Service::infer(Call* call) {
   request.done = &Service::done;
   request.late = call->part_of ? nullptr : &Service::late;  // a stream has its own deadline
   call->in_runtime = true;
+  if (request.bounds.deadline_ns != 0) front_.arrival.wanted = true;
   runtime().infer(front_.runtime_front(), request);
 }
 

@@ -134,7 +134,8 @@ struct Request {
   Sequence sequence;
   uint32_t tenant = 0;
   uint32_t flow = 0;     // the connection: requests of one tenant's flows take turns
-  uint64_t arrival_ns = 0;
+  uint64_t arrival_ns = 0;  // os::monotonic_ns(); when its last byte came to this machine, or if nobody noted that, when the front saw that there was something to read
+  bool arrival_noted = false;
   void (*done)(Request*) = nullptr;  // on the front thread
   // Called once, before `done`, where the deadline passes while a lane runs the request; `status` says so then; or, of a model with exits, shortly before it, with
   // the answer of the last exit that was reached, which stays until release(), after `done`. What runs cannot be stopped, but nobody need wait for it: until `done` the

@@ -86,7 +86,7 @@ void FrontImpl::infer(Request& request) {
   request.queue_ns = request.assembly_ns = request.compute_ns = request.encode_ns = 0;
   request.batch = 0;
   ++in_flight_;
-  look_back(request.arrival_ns);
+  look_back();
   if (draining_) return fail(request, unknown_, unavailable("the server is stopping"), Reason::kDraining);
 
   const auto model = table().models.find(request.model);
@@ -145,7 +145,7 @@ Run* FrontImpl::begin(Request& request, const VersionEntry& version, ModelStats&
   run->priority = static_cast<uint32_t>(priority == 0 ? kDefaultPriority : std::min(priority, kLowestPriority));
   run->tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0;
   run->flow = request.flow;
-  run->due_ns = bounded ? 0 : policy::due_ns(run->queued_ns, request.bounds.deadline_ns, turn_ns_);
+  run->due_ns = bounded ? 0 : due_ns(request, run->queued_ns);
   run->hold = hold_;
   ++hold_->uses;
   request.pending = run;

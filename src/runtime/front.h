@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "os/process.h"
 #include "policy/answering.h"
+#include "policy/dispatch.h"
 #include "runtime/bounds.h"
 #include "runtime/deadlines.h"
 #include "runtime/lane.h"
@@ -130,15 +132,17 @@ class FrontImpl final : public Front {
   void recheck_waiting();
   void run_queued();
   void drop(TableHold* hold);
-  // With each request: its arrival is when the sockets were looked at again after a turn that left work, and all its answers had been sent.
-  void look_back(uint64_t arrival_ns) {
+  // With each request: the first one after a turn that left work tells that the sockets are looked at again, and all answers have been sent.
+  void look_back() {
     if (turn_ended_ns_ == 0) return;
-    if (arrival_ns > turn_ended_ns_) {
-      answering_.learn(arrival_ns - turn_ended_ns_, turn_answers_);
-      turn_ns_ += arrival_ns - turn_ended_ns_;
+    if (const uint64_t now = os::monotonic_ns(); now > turn_ended_ns_) {
+      answering_.learn(now - turn_ended_ns_, turn_answers_);
+      turn_ns_ += now - turn_ended_ns_;
     }
     turn_ended_ns_ = 0;
   }
+  // When the answer has to be on its way. What has waited in a socket, unseen, is known of requests whose arrival was noted.
+  uint64_t due_ns(const Request& r, uint64_t now) const { return policy::due_ns(now, r.bounds.deadline_ns, r.arrival_noted ? 0 : turn_ns_); }
 
   Shared& shared_;
   const uint32_t index_;

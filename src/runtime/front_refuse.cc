@@ -23,7 +23,7 @@ Status FrontImpl::too_late_status(uint64_t ahead_ns) {
 
 // Only where this front is the lane: a lane of its own has its order to itself. What is not refused here is looked at once more, in full, by infer().
 Status FrontImpl::refuse(const Request& request) {
-  look_back(request.arrival_ns);
+  look_back();
   if (!shared_.lanes.empty() || draining_ || queue_.empty() || request.sequence.given()) return {};
   const auto model = table().models.find(request.model);
   if (model == table().models.end()) return {};
@@ -58,7 +58,7 @@ Status FrontImpl::refuse(const Request& request) {
   const uint64_t ahead = queue_.too_much_ahead({.priority = static_cast<uint32_t>(priority == 0 ? kDefaultPriority : std::min(priority, kLowestPriority)),
                                                 .tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0,
                                                 .flow = request.flow,
-                                                .due_ns = policy::due_ns(now, deadline, turn_ns_),
+                                                .due_ns = due_ns(request, now),
                                                 .needed_ns = needed,
                                                 .shares = shares ? &group : nullptr},
                                                now);

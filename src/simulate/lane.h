@@ -77,7 +77,7 @@ struct SimLane {
   // Of a front that is its own lane: what it reads in this turn, and what it has answered and not sent.
   std::vector<Job*> reading;
   size_t read = 0;
-  uint64_t reading_since = 0, writing_since = 0;
+  uint64_t writing_since = 0;
   struct Answer {
     Job* job;
     uint64_t finished;
@@ -86,7 +86,6 @@ struct SimLane {
   std::vector<Answer> answers;
   std::optional<policy::Turn> turn;
   uint64_t turn_began = 0;
-  uint64_t turn_ns = 0;  // of the last turn and its answers, if more was left then
   policy::Answering answering;
 };
 

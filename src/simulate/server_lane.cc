@@ -200,7 +200,6 @@ void VirtualServer::begin_reading(SimLane& lane) {
   lane.reading.swap(lane.inbox);
   lane.inbox.clear();
   lane.read = 0;
-  lane.reading_since = now_;
   lane.does = Does::kReads;
   lane.event_at = machine_.done(now_, read_ns_);
 }
@@ -230,7 +229,6 @@ void VirtualServer::run_turn(SimLane& lane) {
   }
   if (!lane.answers.empty()) return begin_writing(lane);
   lane.turn.reset();
-  lane.turn_ns = 0;
   if (!lane.inbox.empty()) return begin_reading(lane);
   lane.does = Does::kNothing;
   lane.event_at = next.wait_until ? next.wait_until : kNever;
@@ -238,17 +236,13 @@ void VirtualServer::run_turn(SimLane& lane) {
 
 void VirtualServer::begin_writing(SimLane& lane) {
   lane.turn.reset();
-  lane.turn_ns = 0;
   lane.writing_since = now_;
   lane.does = Does::kWrites;
   lane.event_at = machine_.done(now_, (o_.lane_ns - read_ns_) * lane.answers.size());
 }
 
 void VirtualServer::has_written(SimLane& lane) {
-  if (!lane.queue.empty()) {
-    lane.turn_ns = now_ - lane.turn_began;
-    lane.answering.learn(now_ - lane.writing_since, lane.answers.size());
-  }
+  if (!lane.queue.empty()) lane.answering.learn(now_ - lane.writing_since, lane.answers.size());
   for (const SimLane::Answer& a : lane.answers) answer(a.job, a.exit, a.finished);
   lane.answers.clear();
   begin_reading(lane);

@@ -19,7 +19,7 @@ void VirtualServer::arrive(uint64_t intended, uint32_t tenant, uint32_t source, 
   j->priority = j->demand->priority;
   j->intended = intended;
   j->batch = j->demand->rows;
-  now_ = intended + half_ns_;
+  now_ = j->arrival = intended + half_ns_;  // the kernel notes it, whenever the server reads it
   if (!front_is_lane_) {
     expire();
     return decide(j);
@@ -31,8 +31,6 @@ void VirtualServer::arrive(uint64_t intended, uint32_t tenant, uint32_t source, 
 
 // The server has read it.
 void VirtualServer::decide(Job* j) {
-  // A front counts from when it began to look at its sockets, whichever it came to when.
-  j->arrival = front_is_lane_ ? lanes_[0]->reading_since : now_;
   const SimDemand& d = *j->demand;
   // What is left is told when the request leaves; the server counts from its arrival there.
   if (d.deadline_ns) j->deadline_at = j->arrival + d.deadline_ns;
@@ -57,7 +55,7 @@ void VirtualServer::infer_plain(Job* j, const Table& table) {
   const auto lane = static_cast<uint32_t>(policy::choose_lane(loads_, 0));
   settle(j, lane, table.first + variant, table.model->most_rows);
   j->accuracy = variants_[j->variant]->accuracy;
-  j->due_ns = policy::due_ns(now_, j->deadline_at, lanes_[lane]->turn_ns);
+  j->due_ns = policy::due_ns(now_, j->deadline_at);
   j->joins = j->most > 1;
   const uint64_t one = j->in->curve.predict(1);
   if (o_.clairvoyant) {

@@ -40,6 +40,8 @@ void answer_bounds(Request& r) {
   j.update({{"min_accuracy", b.min_accuracy}, {"max_energy_mj", b.max_energy_mj}, {"objective", static_cast<int>(b.objective)}, {"rule", b.rule},
             {"confidence", b.confidence}, {"max_accuracy_loss", b.max_accuracy_loss}, {"exit", b.exit}, {"conditions", b.conditions},
             {"trace", b.trace}, {"given", b.given()}});
+  j["arrival_noted"] = r.arrival_noted;
+  j["waited_us"] = (now_ns() - r.arrival_ns) / 1000;
   j["timeout_us"] = r.bounds.deadline_ns ? Json((r.bounds.deadline_ns - r.arrival_ns) / 1000) : Json();
   const std::string text = j.dump();
   const auto n = static_cast<uint32_t>(text.size());
@@ -127,6 +129,11 @@ void EchoFront::post(std::function<void()> fn) {
   std::lock_guard lock(mutex_);
   posted_.push_back(std::move(fn));
   wake_();
+}
+
+void EchoRuntime::post(std::function<void()> fn) {
+  std::lock_guard lock(fronts_mutex_);
+  fronts_.front()->post(std::move(fn));
 }
 
 // The wake-up belongs under the lock: once drain() can see the request, the front may end, and this object with it.

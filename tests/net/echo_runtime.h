@@ -68,6 +68,7 @@ class EchoRuntime final : public runtime::Runtime {
 
   void set_ready(bool ready);
   void set_crowded(bool crowded) { crowded_ = crowded; }
+  void post(std::function<void()> fn);  // to the first front's thread
   int inferred() const { return inferred_; }
   void release_slow();
   int waiting_slow();
