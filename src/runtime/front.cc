@@ -146,6 +146,7 @@ Run* FrontImpl::begin(Request& request, const VersionEntry& version, ModelStats&
   run->tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0;
   run->flow = request.flow;
   run->due_ns = bounded ? 0 : due_ns(request, run->queued_ns);
+  if (const uint64_t deadline = request.bounds.deadline_ns; deadline != 0 && request.arrival_ns != 0) shortest_time_.note(deadline - std::min(deadline, request.arrival_ns));
   run->hold = hold_;
   ++hold_->uses;
   request.pending = run;
@@ -437,7 +438,8 @@ void FrontImpl::run_queued() {
   look_again_ns_ = UINT64_MAX;
   uint64_t begun = 0, now = os::monotonic_ns();
   turn_ns_ = turn_ended_ns_ = turn_answers_ = 0;
-  policy::Turn turn(queue_.work_ns());
+  shortest_time_.turn_begins();
+  policy::Turn turn(queue_.work_ns(), shortest_time_.ns());
   Fifo<Run> done;
   while (true) {
     const LaneQueue::Next next = queue_.take(now, batch_, done);

@@ -169,6 +169,7 @@ class FrontImpl final : public Front {
   uint64_t turn_ns_ = 0;  // how long the last turn ran what waited, and answered; 0: nothing was left then
   uint64_t turn_ended_ns_ = 0, turn_answers_ = 0;  // of a turn that left work, until look_back(): when its last run ended, and its answers
   policy::Answering answering_;
+  policy::ShortestTime shortest_time_;
 
   std::vector<std::shared_ptr<const TenantBounds>> bounds_;  // by tenant
   // Of the choice that is being made, reused.

@@ -87,6 +87,7 @@ struct SimLane {
   std::optional<policy::Turn> turn;
   uint64_t turn_began = 0;
   policy::Answering answering;
+  policy::ShortestTime shortest_time;
 };
 
 }  // namespace verge::simulate

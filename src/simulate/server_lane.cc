@@ -217,7 +217,8 @@ void VirtualServer::has_read(SimLane& lane) {
 
 void VirtualServer::run_turn(SimLane& lane) {
   if (!lane.turn) {
-    lane.turn.emplace(lane.queue.work_ns());
+    lane.shortest_time.turn_begins();
+    lane.turn.emplace(lane.queue.work_ns(), lane.shortest_time.ns());
     lane.turn_began = 0;
   }
   ended_.jobs.clear();

@@ -50,9 +50,11 @@ TEST(DueNs, KeepsTimeForTheWayBackAndForAWaitThatNobodySaw) {
   EXPECT_EQ(due_ns(100 * kMs, 90 * kMs, 4 * kMs), 90 * kMs);
 }
 
+constexpr uint64_t kNobodyHurries = UINT64_MAX;
+
 TEST(Turn, EndsWhenItsAnswersAreWorthSendingOrMustLeave) {
   constexpr uint64_t kUs = 1000;
-  Turn turn(0);
+  Turn turn(0, kNobodyHurries);
   turn.answered(1, 0, 0);
   EXPECT_FALSE(turn.over(1000 * kUs + 149 * kUs, 1000 * kUs, 20 * kUs));
   EXPECT_TRUE(turn.over(1000 * kUs + 151 * kUs, 1000 * kUs, 20 * kUs));
@@ -63,12 +65,34 @@ TEST(Turn, EndsWhenItsAnswersAreWorthSendingOrMustLeave) {
   EXPECT_FALSE(turn.over(1470 * kUs, 1000 * kUs, 20 * kUs));
   EXPECT_TRUE(turn.over(1490 * kUs, 1000 * kUs, 20 * kUs));
   // Where much waits, groups are larger, but no answer is kept past its deadline for that.
-  Turn busy(uint64_t{100} * kMs);
+  Turn busy(uint64_t{100} * kMs, kNobodyHurries);
   busy.answered(1, 60 * kMs, 64 * kMs);
   EXPECT_FALSE(busy.over(53 * kMs, 50 * kMs, kMs));
-  Turn late(uint64_t{100} * kMs);
+  Turn late(uint64_t{100} * kMs, kNobodyHurries);
   late.answered(1, 51 * kMs, 52 * kMs);
   EXPECT_TRUE(late.over(51 * kMs, 50 * kMs, kMs));
+  // Nothing waits unseen for more than an eighth of what those in a hurry give.
+  Turn hurried(uint64_t{100} * kMs, 8 * kMs);
+  hurried.answered(1, 0, 0);
+  EXPECT_FALSE(hurried.over(51 * kMs, 50 * kMs, kMs / 10));
+  EXPECT_TRUE(hurried.over(51 * kMs + 1, 50 * kMs, kMs / 10));
+}
+
+TEST(ShortestTime, IsOfLateAndOfWhatCouldBeMet) {
+  ShortestTime shortest;
+  shortest.turn_begins();
+  EXPECT_EQ(shortest.ns(), kNobodyHurries);
+  shortest.note(40 * kMs);
+  shortest.note(50 * kMs);
+  EXPECT_EQ(shortest.ns(), 40 * kMs);
+  for (int i = 0; i < 45; ++i) shortest.turn_begins();
+  EXPECT_NEAR(static_cast<double>(shortest.ns()), 80e6, 2e6);
+  shortest.note(50 * kMs);
+  EXPECT_EQ(shortest.ns(), 50 * kMs);
+  shortest.note(1);
+  EXPECT_EQ(shortest.ns(), 400'000u);
+  for (int i = 0; i < 5000; ++i) shortest.turn_begins();
+  EXPECT_EQ(shortest.ns(), kNobodyHurries);
 }
 
 struct Waiting {
