@@ -236,7 +236,7 @@ Run* LaneQueue<Run>::pop(Group& g, uint64_t now) {
   const Entry& entry = g.heap.back();
   Run* run = entry.run;
   work_ns_ -= entry.cost;
-  if (entry.expected_ns != 0) wait_ratio_.learn(entry.expected_ns, now - entry.pushed_ns);
+  if (entry.expected_ns != 0) wait_ratio_.learn(entry.expected_ns, now - entry.pushed_ns, entry.cost);
   refused_place_ = UINT64_MAX;
   g.heap.pop_back();
   g.rows_waiting -= run->batch;

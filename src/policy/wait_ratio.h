@@ -12,13 +12,13 @@ namespace verge::policy {
 
 class WaitRatio {
  public:
-  // Shorter waits are as much a matter of a single run as of what was ahead.
-  static constexpr uint64_t kLeastNs = 2'000'000;
+  // Shorter waits, and those of fewer runs, are as much a matter of a single run as of what was ahead: one that overtakes makes twice of a wait for one.
+  static constexpr uint64_t kLeastNs = 2'000'000, kLeastRuns = 4;
   static constexpr double kMost = 2;  // a queue much shorter than need be is read and answered in smaller groups, which costs more for each
 
-  // It was to wait for `expected_ns`, and waited for `waited_ns`.
-  void learn(uint64_t expected_ns, uint64_t waited_ns) {
-    if (expected_ns < kLeastNs) return;
+  // It was to wait for `expected_ns`, and waited for `waited_ns`. `run_ns`: what it costs itself.
+  void learn(uint64_t expected_ns, uint64_t waited_ns, uint64_t run_ns) {
+    if (expected_ns < std::max(kLeastNs, kLeastRuns * run_ns)) return;
     ratios_.learn(static_cast<uint64_t>(std::min(static_cast<double>(waited_ns) / static_cast<double>(expected_ns), 2 * kMost) * kUnit));
   }
   // At least 1.

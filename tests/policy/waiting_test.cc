@@ -19,14 +19,15 @@ TEST(WaitRatio, IsWhatWaitsTurnOutToBeAllButAlways) {
   const double unknown = r.cautious();
   EXPECT_GE(unknown, 1);
   EXPECT_LE(unknown, 1.5);
-  for (int i = 0; i < 500; ++i) r.learn(1000, 50 * kMs);  // too short to say anything
+  for (int i = 0; i < 500; ++i) r.learn(1000, 50 * kMs, 100);  // too short to say anything
+  for (int i = 0; i < 500; ++i) r.learn(20 * kMs, 50 * kMs, 6 * kMs);  // of too few runs
   EXPECT_EQ(r.cautious(), unknown);
-  for (int i = 0; i < 2000; ++i) r.learn(20 * kMs, (i % 10 == 0 ? 30 : 20) * kMs);
+  for (int i = 0; i < 2000; ++i) r.learn(20 * kMs, (i % 10 == 0 ? 30 : 20) * kMs, kMs);
   EXPECT_GE(r.cautious(), 1.3);
   EXPECT_LE(r.cautious(), 2);
-  for (int i = 0; i < 5000; ++i) r.learn(20 * kMs, 10 * kMs);
+  for (int i = 0; i < 5000; ++i) r.learn(20 * kMs, 10 * kMs, kMs);
   EXPECT_EQ(r.cautious(), 1);  // it never says that less is ahead than there is
-  for (int i = 0; i < 5000; ++i) r.learn(20 * kMs, 2000 * kMs);
+  for (int i = 0; i < 5000; ++i) r.learn(20 * kMs, 2000 * kMs, kMs);
   EXPECT_EQ(r.cautious(), WaitRatio::kMost);
 }
 
