@@ -37,12 +37,12 @@ class ShortestTime {
 };
 
 // A front that is its own lane answers, and looks at its sockets, between turns of work. A turn ends when what it has answered is worth a system call or two for each connection: an
-// answer should not wait for those that come after it. Where much waits, turns are an eighth of that: reading and writing, and refusing, in larger groups costs less for each.
+// answer should not wait for those that come after it. Where much waits, turns are a quarter of that: reading and writing, and refusing, in larger groups costs less for each.
 // Whatever the group would be worth, an answer that is there is not kept until its deadline has passed, and nothing that comes waits unseen for more than an eighth of the shortest time that
 // requests give: how long each of several waited in its socket, nothing tells.
 class Turn {
  public:
-  Turn(uint64_t waiting_work_ns, uint64_t shortest_time_ns) : least_ns_(std::min(waiting_work_ns / kPart, kLongestNs)), most_ns_(shortest_time_ns / kPart) {}
+  Turn(uint64_t waiting_work_ns, uint64_t shortest_time_ns) : least_ns_(std::min(waiting_work_ns / kPartOfWork, kLongestNs)), most_ns_(shortest_time_ns / kPart) {}
   // Of a request that was due at `due_ns`, and whose deadline is `deadline_ns`; 0: never. Half of the time between them is left for the way.
   void answered(uint32_t connection, uint64_t due_ns, uint64_t deadline_ns) {
     connections_ |= uint64_t{1} << (connection % 64);
@@ -55,7 +55,7 @@ class Turn {
   }
 
  private:
-  static constexpr uint64_t kForEachNs = 150'000, kWorthNs = 1'000'000, kPart = 8, kLongestNs = 4'000'000;
+  static constexpr uint64_t kForEachNs = 150'000, kWorthNs = 1'000'000, kPartOfWork = 4, kPart = 8, kLongestNs = 4'000'000;
   uint64_t least_ns_, most_ns_;
   uint64_t connections_ = 0;
   uint64_t send_by_ns_ = UINT64_MAX;  // the first of those that were answered
