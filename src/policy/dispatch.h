@@ -42,7 +42,7 @@ class ShortestTime {
 // requests give: how long each of several waited in its socket, nothing tells.
 class Turn {
  public:
-  Turn(uint64_t waiting_work_ns, uint64_t shortest_time_ns) : least_ns_(std::min(waiting_work_ns / kPartOfWork, kLongestNs)), most_ns_(shortest_time_ns / kPart) {}
+  Turn(uint64_t waiting_work_ns, uint64_t shortest_time_ns) : least_ns_(std::min(waiting_work_ns / kPartOfWork, kLongestNs)), most_ns_(shortest_time_ns / kPartOfTime) {}
   // Of a request that was due at `due_ns`, and whose deadline is `deadline_ns`; 0: never. Half of the time between them is left for the way.
   void answered(uint32_t connection, uint64_t due_ns, uint64_t deadline_ns) {
     connections_ |= uint64_t{1} << (connection % 64);
@@ -55,7 +55,7 @@ class Turn {
   }
 
  private:
-  static constexpr uint64_t kForEachNs = 150'000, kWorthNs = 1'000'000, kPartOfWork = 4, kPart = 8, kLongestNs = 4'000'000;
+  static constexpr uint64_t kForEachNs = 150'000, kWorthNs = 1'000'000, kPartOfWork = 4, kPartOfTime = 8, kLongestNs = 4'000'000;
   uint64_t least_ns_, most_ns_;
   uint64_t connections_ = 0;
   uint64_t send_by_ns_ = UINT64_MAX;  // the first of those that were answered

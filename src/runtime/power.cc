@@ -1,6 +1,5 @@
 #include "runtime/power.h"
 
-#include <algorithm>
 #include <chrono>
 
 #include "os/process.h"
@@ -20,7 +19,7 @@ MeasuredPower::~MeasuredPower() {
 }
 
 void MeasuredPower::loop() {
-  constexpr double kNewest = 0.3;  // weight of the last measure
+  LanePower power;
   uint64_t then = os::monotonic_ns();
   double joules = meter_->joules();
   std::unique_lock lock(mutex_);
@@ -31,17 +30,12 @@ void MeasuredPower::loop() {
       watts_.store(0, std::memory_order_relaxed);
       return;
     }
-    // Where several lanes worked at once, each had its part.
-    const double passed = static_cast<double>(now - then) / 1e9, worked = static_cast<double>(worked_ns_.exchange(0, std::memory_order_relaxed)) / 1e9;
     // Counters that have not moved yet say nothing: the next look covers both periods.
-    if (used > joules) {
-      const double watts = (used - joules) / std::max(passed, worked), before = watts_.load(std::memory_order_relaxed);
-      watts_.store(before > 0 ? before + kNewest * (watts - before) : watts, std::memory_order_relaxed);
-      then = now;
-      joules = used;
-    } else if (worked > 0) {
-      worked_ns_.fetch_add(static_cast<uint64_t>(worked * 1e9), std::memory_order_relaxed);
-    }
+    if (used <= joules) continue;
+    power.look(static_cast<double>(now - then) / 1e9, used - joules, static_cast<double>(worked_ns_.exchange(0, std::memory_order_relaxed)) / 1e9);
+    watts_.store(power.watts(), std::memory_order_relaxed);
+    then = now;
+    joules = used;
   }
 }
 

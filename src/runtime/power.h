@@ -1,6 +1,7 @@
 // What the machine draws, measured: kept up to date beside the requests, so that whoever needs it reads one number.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -12,8 +13,25 @@
 
 namespace verge::runtime {
 
+// The power of one lane that works, of looks at a meter: each counts nine tenths of the one after it. Runs of several lanes that end in different looks are set against the same second or so
+// of energy; of runs much longer than ten looks, looks in which none ends still take one lane for all.
+class LanePower {
+ public:
+  void look(double seconds, double joules, double worked_seconds) {
+    seconds_ = kKept * seconds_ + seconds;
+    joules_ = kKept * joules_ + joules;
+    worked_ = kKept * worked_ + worked_seconds;
+  }
+  // Where several lanes worked at once, each had its part; 0 before the first look.
+  double watts() const { return seconds_ > 0 ? joules_ / std::max(seconds_, worked_) : 0; }
+
+ private:
+  static constexpr double kKept = 0.9;
+  double seconds_ = 0, joules_ = 0, worked_ = 0;
+};
+
 // The power of the machine while models run, shared by the lanes that work at that time: idle power included, of what passes while no model runs
-// nothing is charged to anybody. A tenth of a second's measure each, smoothed over the last few.
+// nothing is charged to anybody. Looked at each tenth of a second.
 class MeasuredPower {
  public:
   explicit MeasuredPower(std::shared_ptr<os::EnergyMeter> meter, uint64_t period_ns = 100'000'000);

@@ -66,6 +66,21 @@ TEST(MeasuredPower, IsSharedByTheLanesThatWork) {
   EXPECT_TRUE(until([&] { return power.lane_watts() > 0 && power.lane_watts() < 1.2; })) << power.lane_watts();
 }
 
+TEST(LanePower, RunsThatEndInOneLookWereAtWorkInThoseBefore) {
+  LanePower power;
+  EXPECT_EQ(power.watts(), 0);
+  // Four lanes at 8 W in all, whose runs last three looks and end together.
+  for (int i = 1; i <= 300; ++i) {
+    power.look(0.1, 0.8, i % 3 == 0 ? 4 * 0.3 : 0);
+    if (i < 60) continue;
+    EXPECT_GT(power.watts(), 1.7) << i;
+    EXPECT_LT(power.watts(), 2.4) << i;
+  }
+  // Then one lane alone.
+  for (int i = 0; i < 100; ++i) power.look(0.1, 0.8, 0.1);
+  EXPECT_NEAR(power.watts(), 8, 0.1);
+}
+
 TEST(MeasuredPower, IsWhatAnswersSay) {
   ChainServer server({.energy = {.idle_watts = 1000}, .energy_meter = std::make_shared<ClockMeter>(3)});
   TestFront front(*server.runtime);
