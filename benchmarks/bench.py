@@ -2,7 +2,7 @@
 """Measures the server against the machine: bare echoes, grpc++, and the engines' own loops, interleaved in one run, the server on one core and
 the load on another. docs/benchmarks.md says what each figure means. Prints tables and writes BUILD/bench.json.
 
-usage: bench.py [--build build] [--rounds 7] [--seconds 2] [--only identity,one,rest,images,resnet8,cores,open,overload,streams] [--zoo .cache/test-zoo]
+usage: bench.py [--build build] [--rounds 7] [--seconds 2] [--only identity,one,rest,images,resnet8,log,cores,open,overload,streams] [--zoo .cache/test-zoo]
 """
 import argparse
 import json
@@ -36,8 +36,8 @@ class Bench:
     def program(self, name):
         return Server([self.build / "benchmarks" / name], {self.server_core})
 
-    def verge(self, zoo=None, cores=None, *arguments):
-        return harness.verge(self.build, zoo or self.zoo, cores or {self.server_core}, *arguments)
+    def verge(self, zoo=None, cores=None, *arguments, **options):
+        return harness.verge(self.build, zoo or self.zoo, cores or {self.server_core}, *arguments, **options)
 
     def goal(self, what, value, limit, at_least):
         met = value >= limit if at_least else value <= limit
@@ -181,7 +181,7 @@ def check_rest(server, binary, json_bytes):
         assert answer.read().endswith(array.tobytes())
 
 
-SECTIONS = ["identity", "one", "rest", "images", "resnet8", "cores", "open", "overload", "streams"]
+SECTIONS = ["identity", "one", "rest", "images", "resnet8", "log", "cores", "open", "overload", "streams"]
 
 
 def main():

@@ -63,11 +63,11 @@ def engine_loop(bench, folder, variant, batch, core):
     return json.loads(done.stdout)["cpu_us"]
 
 
-def serve(bench, folder, cores, variants, *arguments):
+def serve(bench, folder, cores, variants, *arguments, **options):
     """The package alone, with the variants resident from the start."""
     config = bench.tools.folder / f"{folder.name}.yaml"
     config.write_text(f"models:\n  {folder.name}:\n    resident: [" + ", ".join(variants) + "]\n")
-    return bench.verge(folder, cores, "--config", config, *arguments)
+    return bench.verge(folder, cores, "--config", config, *arguments, **options)
 
 
 class Batches:
@@ -134,6 +134,28 @@ def beyond_the_engine(bench, model):
                 if in_flight > 1:  # with one, most of it is the server falling asleep and waking up
                     bench.goal(f"ResNet-8 {variant}, {name}: CPU beyond the engine, µs", median(over), 8, False)
     bench.sections["resnet8"] = rows
+
+
+def log(bench):
+    """What a line a request in the access log costs; metrics and histograms are always on."""
+    for model in models(bench, "resnet8"):
+        body = model.body(bench)
+        with open(bench.tools.folder / "access.log", "w") as lines:
+            servers = {"without": serve(bench, model.folder, {bench.server_core}, [model.variant]),
+                       "access log": serve(bench, model.folder, {bench.server_core}, [model.variant], "--access-log", log=lines)}
+            try:
+                def load(server):
+                    line = bench.tools.load(server, GRPC, body, in_flight=64)
+                    return line["rate"], line["cpu_us"]
+
+                rows = bench.table(f"{model.title}, 64 in flight, one server core, with a line a request in a file", bench.interleaved({n: (lambda s=s: load(s)) for n, s in servers.items()}), "without")
+                rows["dropped"] = harness.total(harness.metrics(servers["access log"].address), "verge_net_access_log_dropped_total")
+                print(f"  lines dropped: {rows['dropped']:.0f}")
+            finally:
+                for server in servers.values():
+                    server.stop()
+        bench.goal(f"{model.title} with an access log: rate over that without", rows["access log"]["ratio"], 0.99, True)
+        bench.sections["log"] = rows
 
 
 def cores(bench):
@@ -269,4 +291,4 @@ def at_five_times(bench, model):
         "late_runs": sum(column("late")), "share_range": [min(column("share")), max(column("share"))], "last_failures": rows[-1]["failures"]}
 
 
-SECTIONS = {"resnet8": resnet8, "cores": cores, "open": open_load, "overload": overload, "streams": streams}
+SECTIONS = {"resnet8": resnet8, "log": log, "cores": cores, "open": open_load, "overload": overload, "streams": streams}

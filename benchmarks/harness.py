@@ -90,9 +90,9 @@ class Server:
         self.stop()
 
 
-def verge(build, zoo, cores, *arguments):
+def verge(build, zoo, cores, *arguments, log=subprocess.DEVNULL):
     return Server([build / "verge", "serve", zoo, "--listen", "127.0.0.1:0", "--log-level", "warning", "--state-dir", build / "bench" / "state",
-                   *arguments], cores)
+                   *arguments], cores, log)
 
 
 def metrics(address):
