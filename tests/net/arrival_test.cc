@@ -26,7 +26,7 @@ class ArrivalTest : public test::ServerFixture {
   static constexpr auto kBusy = std::chrono::milliseconds(60);
   static constexpr uint64_t kLeastUs = 50'000;  // stamps are the kernel's own clock, sleeps a timer's
 
-  // What model `bounds` said of a request.
+  // What model `arrival` said of a request.
   static std::string told(const std::string& answer, const std::string& name) {
     size_t at = answer.find(name);
     if (at == std::string::npos) return "";
@@ -49,7 +49,7 @@ class ArrivalTest : public test::ServerFixture {
     end.set_value();
   }
   static std::string with_timeout(const std::string& more = "") {
-    return post("/v2/models/bounds/infer", R"({"parameters":{"timeout":60000000},"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2.5]}]})", more);
+    return post("/v2/models/arrival/infer", R"({"parameters":{"timeout":60000000},"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2.5]}]})", more);
   }
 };
 
@@ -76,7 +76,7 @@ TEST_F(ArrivalTest, DeadlinesOfGrpcCountFromIt) {
   for (int i = 0; i < kTries && told(answer, "arrival_noted") != "true"; ++i) {
     int32_t id = 0;
     while_busy([&] {
-      id = client.grpc("ModelInfer", infer_message("bounds", 2), {{"grpc-timeout", "60S"}});
+      id = client.grpc("ModelInfer", infer_message("arrival", 2), {{"grpc-timeout", "60S"}});
       ASSERT_TRUE(client.flush());
     });
     ASSERT_TRUE(client.wait(id));
@@ -97,7 +97,7 @@ TEST_F(ArrivalTest, IsNotNotedForWhoNamesNoDeadline) {
   const int fd = connect_to(server_->port());
   const std::string body = R"({"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2.5]}]})";
   for (const bool last : {false, true}) {
-    ASSERT_TRUE(send_all(fd, post("/v2/models/bounds/infer", body, last ? "Connection: close\r\n" : "")));
+    ASSERT_TRUE(send_all(fd, post("/v2/models/arrival/infer", body, last ? "Connection: close\r\n" : "")));
     EXPECT_EQ(told(last ? receive_all(fd) : receive_until(fd, "]}]}"), "arrival_noted"), "false");
   }
   close(fd);

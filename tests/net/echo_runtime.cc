@@ -32,7 +32,22 @@ std::string_view output_name(std::string_view input) {
   return input;
 }
 
-// What arrived of a request's parameters, as one BYTES element of JSON.
+// One BYTES element.
+void answer_json(Request& r, std::string_view name, const Json& j) {
+  const std::string text = j.dump();
+  const auto n = static_cast<uint32_t>(text.size());
+  auto* held = new std::string(reinterpret_cast<const char*>(&n), 4);
+  held->append(text);
+  r.pending = held;
+  r.outputs.push_back({name, DType::kBytes, Shape{1}, std::as_bytes(std::span(held->data(), held->size()))});
+  r.answered_model = r.model;
+  r.answered_version = 1;
+  r.run = &r;
+}
+
+Json timeout_us(const Request& r) { return r.bounds.deadline_ns ? Json((r.bounds.deadline_ns - r.arrival_ns) / 1000) : Json(); }
+
+// What arrived of a request's parameters.
 void answer_bounds(Request& r) {
   Json j = {{"priority", r.bounds.priority}, {"sequence_id", r.sequence.id}, {"sequence_text", r.sequence.text},
             {"sequence_start", r.sequence.start}, {"sequence_end", r.sequence.end}, {"variant", r.bounds.variant}};
@@ -40,18 +55,12 @@ void answer_bounds(Request& r) {
   j.update({{"min_accuracy", b.min_accuracy}, {"max_energy_mj", b.max_energy_mj}, {"objective", static_cast<int>(b.objective)}, {"rule", b.rule},
             {"confidence", b.confidence}, {"max_accuracy_loss", b.max_accuracy_loss}, {"exit", b.exit}, {"conditions", b.conditions},
             {"trace", b.trace}, {"given", b.given()}});
-  j["arrival_noted"] = r.arrival_noted;
-  j["waited_us"] = (now_ns() - r.arrival_ns) / 1000;
-  j["timeout_us"] = r.bounds.deadline_ns ? Json((r.bounds.deadline_ns - r.arrival_ns) / 1000) : Json();
-  const std::string text = j.dump();
-  const auto n = static_cast<uint32_t>(text.size());
-  auto* held = new std::string(reinterpret_cast<const char*>(&n), 4);
-  held->append(text);
-  r.pending = held;
-  r.outputs.push_back({"BOUNDS", DType::kBytes, Shape{1}, std::as_bytes(std::span(held->data(), held->size()))});
-  r.answered_model = r.model;
-  r.answered_version = 1;
-  r.run = &r;
+  j["timeout_us"] = timeout_us(r);
+  answer_json(r, "BOUNDS", j);
+}
+
+void answer_arrival(Request& r) {
+  answer_json(r, "ARRIVAL", {{"arrival_noted", r.arrival_noted}, {"timeout_us", timeout_us(r)}, {"waited_us", (now_ns() - r.arrival_ns) / 1000}});
 }
 
 // What a choice is said to have been.
@@ -76,6 +85,7 @@ void answer(Request& r) {
     choose(r);
   }
   if (r.model == "bounds") return answer_bounds(r);
+  if (r.model == "arrival") return answer_arrival(r);
   if (!r.bounds.variant.empty() && r.bounds.variant != "plain" && r.bounds.variant != "other") {
     r.status = not_found("model '" + std::string(r.model) + "' has no variant '" + std::string(r.bounds.variant) + "'");
     return;
@@ -182,7 +192,7 @@ Status EchoRuntime::refuse(runtime::Front&, const Request& r) {
 }
 
 bool EchoRuntime::known(std::string_view name) const {
-  return name == "echo" || name == "threaded" || name == "slow" || name == "stuck" || name == "kept" || name == "full" || name == "broken" || name == "bounds" || name == "chosen" || name == "damaged";
+  return name == "echo" || name == "threaded" || name == "slow" || name == "stuck" || name == "kept" || name == "full" || name == "broken" || name == "bounds" || name == "arrival" || name == "chosen" || name == "damaged";
 }
 
 void EchoRuntime::infer(runtime::Front& front, Request& r) {
@@ -200,7 +210,7 @@ void EchoRuntime::infer(runtime::Front& front, Request& r) {
   } else if (r.model == "damaged") {
     r.status = unavailable("model 'damaged' cannot be served: its manifest is damaged");
     r.done(&r);
-  } else if (r.model == "echo" || r.model == "full" || r.model == "bounds" || r.model == "chosen") {
+  } else if (r.model == "echo" || r.model == "full" || r.model == "bounds" || r.model == "arrival" || r.model == "chosen") {
     answer(r);
     r.done(&r);
   } else {

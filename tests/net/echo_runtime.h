@@ -8,6 +8,7 @@
 //   broken    fails with kInternal
 //   damaged   cannot be served
 //   bounds    answers what arrived of the parameters, as JSON in one BYTES output
+//   arrival   answers how long ago the request arrived, and whether the kernel noted it, likewise
 //   chosen    echoes, and says that something was chosen; refuses accuracies above 0.95 and deadlines below 1 ms
 #pragma once
 
