@@ -131,20 +131,20 @@ void Connection::read() {
     else
       feed({room.data(), got});
     front_.arrival.noted_ns = 0;
-    if (fd_ >= 0 && front_.arrival.wanted && !stamps_ && !tls_) {
-      constexpr int kOn = 1;
-      stamps_ = setsockopt(fd_, SOL_SOCKET, SO_TIMESTAMPNS, &kOn, sizeof kOn) == 0;
+    if (fd_ >= 0 && front_.arrival.wanted && !stamps_asked_ && !tls_) {
+      stamps_asked_ = true;
+      stamps_ = front_.stamp(fd_);
     }
     if (tls_ ? !tls_->pending() : got < room.size()) return;
   }
   if (tls_ && fd_ >= 0) tls_more_ = tls_->pending();
 }
 
-// As recv(). Notes in the front when the last of the bytes came, where the socket tells.
+// As recv(). Notes in the front when the last of the bytes came, where the socket tells: the stamp is that of the last segment of what is read.
 ssize_t Connection::receive(std::span<char> room) {
   front_.arrival = {};
   if (tls_) return tls_->read(room.data(), room.size());
-  if (!stamps_) return recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
+  if (!stamps_ || closing_) return recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
   iovec vector{room.data(), room.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(timespec))];
   msghdr message{};
@@ -159,7 +159,7 @@ ssize_t Connection::receive(std::span<char> room) {
     timespec then, now;
     std::memcpy(&then, CMSG_DATA(c), sizeof then);
     clock_gettime(CLOCK_REALTIME, &now);
-    // The clock of the day may have been set meanwhile.
+    // The clock of the day may have been set meanwhile: what was unread then seems to have waited for up to ten seconds.
     const int64_t waited = (int64_t{now.tv_sec} - then.tv_sec) * 1'000'000'000 + (now.tv_nsec - then.tv_nsec);
     front_.arrival.noted_ns = now_ns() - static_cast<uint64_t>(std::clamp<int64_t>(waited, 0, kLongestUnreadNs));
   }

@@ -129,7 +129,7 @@ class Connection final : public EventHandler, public Timer {
   bool blocked_ = false;      // the socket takes no more bytes
   bool handshaking_ = false;
   bool handshake_wants_write_ = false;
-  bool stamps_ = false;         // the kernel notes when bytes arrive
+  bool stamps_ = false, stamps_asked_ = false;  // the kernel notes when bytes arrive
   bool tls_more_ = false;       // received bytes wait in tls_, of which the socket tells nothing
   bool read_blocked_ = false;   // tls_ has to write before it can read
   Wait wait_ = Wait::kServer;

@@ -52,6 +52,20 @@ Front::~Front() {
   for (Connection* c : graveyard_) delete c;
   // Answers from other threads may still come until they are told that nobody takes them, and go through post().
   service_.reset();
+  if (stamping_fd_ >= 0) close(stamping_fd_);
+}
+
+// The kernel notes times while any socket of the machine wants them, and takes a moment to begin, in which it patches its own code: one socket that is never used keeps that from happening with each connection.
+bool Front::stamp(int fd) {
+  const auto ask = [](int socket) {
+    constexpr int kOn = 1;
+    return setsockopt(socket, SOL_SOCKET, SO_TIMESTAMPNS, &kOn, sizeof kOn) == 0;
+  };
+  if (stamping_fd_ < 0) {
+    stamping_fd_ = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (stamping_fd_ >= 0) ask(stamping_fd_);
+  }
+  return ask(fd);
 }
 
 Result<std::unique_ptr<Front>> Front::create(Shared& shared, int index) {

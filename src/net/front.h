@@ -106,6 +106,8 @@ class Front {
   };
   Arrival arrival;
   uint64_t arrival_ns() const { return arrival.noted_ns != 0 ? arrival.noted_ns : loop_->now(); }
+  // Has the kernel note when what comes by this socket arrives.
+  bool stamp(int fd);
   void tell_arrival(runtime::Request& r) const {
     r.arrival_ns = arrival_ns();
     r.arrival_noted = arrival.noted_ns != 0;
@@ -149,6 +151,7 @@ class Front {
   std::unique_ptr<LineRing> log_lines_;
   bool log_lines_new_ = false;
   uint64_t random_;  // of trace and span ids
+  int stamping_fd_ = -1;
   std::vector<std::unique_ptr<Call>> calls_;
   std::vector<Call*> free_calls_;
   std::vector<std::unique_ptr<MessageStream>> streams_;

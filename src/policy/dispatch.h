@@ -24,22 +24,22 @@ size_t choose_lane(std::span<const LaneLoad> lanes, size_t start);
 // begun it. `predicted_ns` 0: unknown.
 bool run_on_front(const LaneLoad& lane, uint64_t predicted_ns, uint64_t hand_off_ns);
 
-// The shortest time that requests give lately: what one of them gave counts twice as much 45 turns later. Who gives none that could be met does not make turns shorter.
+// The shortest time that requests give lately, of those that are let in: what one of them gave counts twice as much 45 turns later.
 class ShortestTime {
  public:
-  void note(uint64_t given_ns) { ns_ = std::min(ns_, std::max(given_ns, kLeastNs)); }
+  void note(uint64_t given_ns) { ns_ = std::min(ns_, given_ns); }
   void turn_begins() { ns_ += std::min(ns_ / 64 + 1, kNone - ns_); }
   uint64_t ns() const { return ns_; }
 
  private:
-  static constexpr uint64_t kNone = UINT64_MAX, kLeastNs = 400'000;
+  static constexpr uint64_t kNone = UINT64_MAX;
   uint64_t ns_ = kNone;
 };
 
 // A front that is its own lane answers, and looks at its sockets, between turns of work. A turn ends when what it has answered is worth a system call or two for each connection: an
 // answer should not wait for those that come after it. Where much waits, turns are a quarter of that: reading and writing, and refusing, in larger groups costs less for each.
-// Whatever the group would be worth, an answer that is there is not kept until its deadline has passed, and nothing that comes waits unseen for more than an eighth of the shortest time that
-// requests give: how long each of several waited in its socket, nothing tells.
+// Whatever the group would be worth, an answer that is there is not kept until its deadline has passed, and nothing that comes waits unseen for more than a run and an eighth of the shortest
+// time that requests give: how long each of several waited in its socket, nothing tells.
 class Turn {
  public:
   Turn(uint64_t waiting_work_ns, uint64_t shortest_time_ns) : least_ns_(std::min(waiting_work_ns / kPartOfWork, kLongestNs)), most_ns_(shortest_time_ns / kPartOfTime) {}

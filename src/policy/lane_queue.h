@@ -163,7 +163,7 @@ uint64_t LaneQueue<Run>::too_much_ahead(const Newcomer& newcomer, uint64_t now) 
   const double held = std::max<double>(places_.held.load(std::memory_order_relaxed), 1);
   const double real = stretch_ * std::min(1.0, places_.waiting.load(std::memory_order_relaxed) / held);
   const auto scaled = [](uint64_t ns, double factor) { return static_cast<uint64_t>(static_cast<double>(ns) * factor); };
-  const double cautious = wait_ratio_.cautious();
+  const double cautious = wait_ratio_.cautious(now);
   if (scaled(work_ns_, real * cautious) <= slack) return 0;
   const uint64_t place = order_.look(newcomer.priority, newcomer.tenant, newcomer.flow);
   if (place >= refused_place_ && refused_ahead_ns_ > slack) return refused_ahead_ns_;
@@ -236,7 +236,11 @@ Run* LaneQueue<Run>::pop(Group& g, uint64_t now) {
   const Entry& entry = g.heap.back();
   Run* run = entry.run;
   work_ns_ -= entry.cost;
-  if (entry.expected_ns != 0) wait_ratio_.learn(entry.expected_ns, now - entry.pushed_ns, entry.cost);
+  if (entry.expected_ns != 0) {
+    uint64_t run_ns = entry.cost;
+    for (const Group* each : active_) run_ns = std::max(run_ns, each->curve.predict(std::max<int64_t>(each->last_rows, 1)));
+    wait_ratio_.learn(entry.expected_ns, now - entry.pushed_ns, run_ns, now);
+  }
   refused_place_ = UINT64_MAX;
   g.heap.pop_back();
   g.rows_waiting -= run->batch;

@@ -146,7 +146,6 @@ Run* FrontImpl::begin(Request& request, const VersionEntry& version, ModelStats&
   run->tenant = request.tenant < shared_.options.tenants.size() ? request.tenant : 0;
   run->flow = request.flow;
   run->due_ns = bounded ? 0 : due_ns(request, run->queued_ns);
-  if (const uint64_t deadline = request.bounds.deadline_ns; deadline != 0 && request.arrival_ns != 0) shortest_time_.note(deadline - std::min(deadline, request.arrival_ns));
   run->hold = hold_;
   ++hold_->uses;
   request.pending = run;
@@ -240,6 +239,8 @@ void FrontImpl::dispatch(Run* run, uint64_t now) {
       crowded_ = refused_in_turn_ = true;
       return fail_run(run, too_late_status(run->ahead_ns), Reason::kHopeless);
     }
+    const uint64_t deadline = request.bounds.deadline_ns;
+    if (deadline != 0 && !run->probes && request.arrival_ns != 0) shortest_time_.note(deadline - std::min(deadline, request.arrival_ns));
   }
   if (!take_tenant_place(run)) return;
   if (lanes == 0) {

@@ -33,10 +33,7 @@ void VirtualServer::arrive(uint64_t intended, uint32_t tenant, uint32_t source, 
 void VirtualServer::decide(Job* j) {
   const SimDemand& d = *j->demand;
   // What is left is told when the request leaves; the server counts from its arrival there.
-  if (d.deadline_ns) {
-    j->deadline_at = j->arrival + d.deadline_ns;
-    if (front_is_lane_) lanes_[0]->shortest_time.note(d.deadline_ns);
-  }
+  if (d.deadline_ns) j->deadline_at = j->arrival + d.deadline_ns;
   if (j->deadline_at && now_ >= j->deadline_at) return refuse(j, kTooLate);
   const Table& table = *table_of_[j->asker];
   if (table.family || table.staged || d.bounded || (d.deadline_ns && d.variant.empty() && table.worth > 1)) return admit(j, table);
@@ -152,7 +149,10 @@ void VirtualServer::enter(Job* j) {
   lane.places.comes(j->cost_ns);
   lane.places.held.fetch_add(1, std::memory_order_relaxed);
   if (j->due_ns) due_.push({j->due_ns, j->serial, j});
-  if (front_is_lane_) return lane.queue.push(j, now_);
+  if (front_is_lane_) {
+    if (j->deadline_at && !j->probes) lane.shortest_time.note(j->deadline_at - j->arrival);
+    return lane.queue.push(j, now_);
+  }
   lane.inbox.push_back(j);
   if (lane.does == Does::kNothing) look(lane);
 }
