@@ -1,6 +1,9 @@
 #include "net/access_log.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -74,17 +77,34 @@ bool LineRing::take(std::vector<char>* out) {
 }
 
 AccessLog::AccessLog(std::vector<LineRing*> rings, std::function<void(std::string_view)> sink)
-    : rings_(std::move(rings)), sink_(std::move(sink)), thread_([this] { run(); }) {}
+    : rings_(std::move(rings)), sink_(std::move(sink)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), thread_([this] { run(); }) {}
 
 AccessLog::~AccessLog() {
   stop_.store(true);
-  wake();
+  tell();
   thread_.join();
+  if (event_ >= 0) close(event_);
 }
 
-void AccessLog::wake() {
-  news_.fetch_add(1, std::memory_order_release);
-  news_.notify_one();
+void AccessLog::wake(const LineRing& ring) {
+  // The line is seen by a thread that finds nothing to do, or it is seen here that the thread idles.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  const bool idles = idle_.load(std::memory_order_relaxed) && idle_.exchange(false);
+  const bool hurries = ring.half_full() && !hurried_.load(std::memory_order_relaxed) && !hurried_.exchange(true);
+  if (idles || hurries) tell();
+}
+
+void AccessLog::tell() {
+  constexpr uint64_t kOne = 1;
+  [[maybe_unused]] const ssize_t n = write(event_, &kOne, sizeof kOne);
+}
+
+// Until it is told something, or for so long (-1: without end).
+void AccessLog::wait(int ms) {
+  pollfd p{.fd = event_, .events = POLLIN, .revents = 0};
+  poll(&p, 1, event_ < 0 ? kGatherMs : ms);
+  uint64_t count;
+  [[maybe_unused]] const ssize_t n = read(event_, &count, sizeof count);
 }
 
 bool AccessLog::write_all() {
@@ -97,12 +117,17 @@ bool AccessLog::write_all() {
 
 void AccessLog::run() {
   while (true) {
-    const uint32_t seen = news_.load(std::memory_order_acquire);
+    idle_.store(true, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const bool nothing = std::all_of(rings_.begin(), rings_.end(), [](const LineRing* r) { return r->empty(); });
+    if (nothing && !stop_.load()) wait(-1);
+    idle_.store(false, std::memory_order_relaxed);
+    if (!stop_.load()) wait(kGatherMs);
+    hurried_.store(false);
     const bool last = stop_.load();
     while (write_all()) {
     }
     if (last) return;
-    news_.wait(seen, std::memory_order_acquire);
   }
 }
 

@@ -43,29 +43,38 @@ class LineRing {
 
   bool push(std::string_view line);   // the writing thread
   bool take(std::vector<char>* out);  // the reading thread: appends all there is, whole lines; false: nothing
+  bool empty() const { return waiting() == 0; }
+  bool half_full() const { return waiting() > kBytes / 2; }
 
  private:
+  uint64_t waiting() const { return written_.load(std::memory_order_acquire) - read_.load(std::memory_order_acquire); }
   const std::unique_ptr<char[]> data_;
   alignas(64) std::atomic<uint64_t> written_{0};
   alignas(64) std::atomic<uint64_t> read_{0};
 };
 
+// Lines are gathered for a moment before they are written: a thread that is woken for every turn of a front costs that front several times what it does.
 class AccessLog {
  public:
+  static constexpr int kGatherMs = 20;
   // `sink` is called on the log's thread with one or more whole lines.
   AccessLog(std::vector<LineRing*> rings, std::function<void(std::string_view)> sink);
   ~AccessLog();  // writes what is left
   AccessLog(const AccessLog&) = delete;
   AccessLog& operator=(const AccessLog&) = delete;
-  void wake();  // any thread: something was pushed
+  void wake(const LineRing& ring);  // any thread: something was pushed there
 
  private:
   void run();
   bool write_all();
   const std::vector<LineRing*> rings_;
   const std::function<void(std::string_view)> sink_;
+  void tell();
+  void wait(int ms);
   std::vector<char> batch_;
-  std::atomic<uint32_t> news_{0};
+  const int event_;
+  std::atomic<bool> idle_{false};     // the thread waits for a first line
+  std::atomic<bool> hurried_{false};  // it was told to gather no longer
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

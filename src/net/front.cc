@@ -155,7 +155,7 @@ void Front::end_of_turn() {
   if (!dirty_.empty()) loop_->again();
   if (log_lines_new_) {
     log_lines_new_ = false;
-    shared_.access_log->wake();
+    shared_.access_log->wake(*log_lines_);
   }
   if (stopping_) finish_if_stopped();
   const uint64_t took = now_ns() - loop_->now();
