@@ -1,6 +1,7 @@
 // Lines of Prometheus' text exposition format, as /metrics answers.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
