@@ -24,6 +24,10 @@ size_t choose_lane(std::span<const LaneLoad> lanes, size_t start);
 // begun it. `predicted_ns` 0: unknown.
 bool run_on_front(const LaneLoad& lane, uint64_t predicted_ns, uint64_t hand_off_ns);
 
+// Whether a front that is its own lane has a run done by another thread, and goes on: to do so costs some 10 µs a run, and some for each request that is then read by itself, which is little
+// beside a run of this length; and nothing that comes waits for it unseen.
+inline bool runs_apart(uint64_t expected_ns, size_t requests) { return expected_ns >= requests * 1'500'000; }
+
 // The shortest time that requests give lately, of those that are let in: what one of them gave counts twice as much 45 turns later.
 class ShortestTime {
  public:

@@ -156,7 +156,8 @@ class LaneQueue {
 template <typename Run>
 uint64_t LaneQueue<Run>::too_much_ahead(const Newcomer& newcomer, uint64_t now) {
   looked_ns_ = 0;
-  if (size_ == 0) return 0;
+  const uint64_t until = places_.busy_until_ns.load(std::memory_order_relaxed), busy = until > now ? until - now : 0;
+  if (size_ == 0 && busy == 0) return 0;
   const uint64_t needed = now + newcomer.needed_ns;
   const uint64_t slack = newcomer.due_ns > needed ? newcomer.due_ns - needed : 0;
   // Some entries are of requests that have ended; which, only their runs know.
@@ -164,9 +165,9 @@ uint64_t LaneQueue<Run>::too_much_ahead(const Newcomer& newcomer, uint64_t now) 
   const double real = stretch_ * std::min(1.0, places_.waiting.load(std::memory_order_relaxed) / held);
   const auto scaled = [](uint64_t ns, double factor) { return static_cast<uint64_t>(static_cast<double>(ns) * factor); };
   const double cautious = wait_ratio_.cautious(now);
-  if (scaled(work_ns_, real * cautious) <= slack) return 0;
+  if (busy + scaled(work_ns_, real * cautious) <= slack) return 0;
   const uint64_t place = order_.look(newcomer.priority, newcomer.tenant, newcomer.flow);
-  if (place >= refused_place_ && refused_ahead_ns_ > slack) return refused_ahead_ns_;
+  if (place >= refused_place_ && busy + refused_ahead_ns_ > slack) return busy + refused_ahead_ns_;
   uint64_t ahead = 0, shared = 0, sharing = 0;
   for (const Group* g : active_)
     for (const Entry& e : g->heap) {
@@ -178,18 +179,18 @@ uint64_t LaneQueue<Run>::too_much_ahead(const Newcomer& newcomer, uint64_t now) 
     }
   // Those right before it go in one run with it, which `needed_ns` already counts.
   if (sharing != 0) ahead -= shared / sharing * (sharing % static_cast<uint64_t>(std::max<int64_t>(newcomer.shares->last_rows, 1)));
-  looked_ns_ = scaled(ahead, real);
+  looked_ns_ = busy + scaled(ahead, real);
   const uint64_t sure = scaled(ahead, real * cautious);
-  if (sure <= slack) return 0;
+  if (busy + sure <= slack) return 0;
   refused_place_ = place;
   refused_ahead_ns_ = sure;
-  return sure;
+  return busy + sure;
 }
 
 template <typename Run>
 bool LaneQueue<Run>::comes_too_late(Run& run, uint64_t now) {
   looked_at_ = nullptr;
-  if (run.due_ns == 0 || run.probes || size_ == 0) return false;
+  if (run.due_ns == 0 || run.probes || (size_ == 0 && places_.busy_until_ns.load(std::memory_order_relaxed) == 0)) return false;
   const Group& own = run.group();
   const uint64_t needed = run.joins ? std::max(needed_ns(own, run), needed_among_others(own)) : needed_ns(own, run);
   const uint64_t ahead = too_much_ahead({run.priority, run.tenant, run.flow, run.due_ns, needed, run.joins ? &own : nullptr}, now);

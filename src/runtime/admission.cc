@@ -214,7 +214,7 @@ void FrontImpl::admit(Request& request, const VersionEntry* version, const Famil
   if (request.bounds.trace) tell_trace(offer, *run, choice.index);
   if (chosen.exit != kNoExit) {
     plan.every_exit = request.bounds.every_exit || decoupled;
-    plan.keeps = !plan.every_exit && plan.rule->keeps && request.late != nullptr && request.bounds.deadline_ns != 0 && !shared_.lanes.empty() && taken.served->sequences == nullptr;
+    plan.keeps = !plan.every_exit && plan.rule->keeps && request.late != nullptr && request.bounds.deadline_ns != 0 && (!shared_.lanes.empty() || policy::runs_apart(run->cost_ns, 1)) && taken.served->sequences == nullptr;
     if (plan.keeps) run->begin_keeping();
     while ((plan.every_exit || plan.keeps) && run->early.size() < taken.served->stages.size()) run->early.push_back(std::make_unique<ExitAnswer>());
     if (Status s = plan_exits(offer, *run, demands, chosen, best); !s.ok()) return fail_run(run, std::move(s), Reason::kBounds);

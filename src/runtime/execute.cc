@@ -501,20 +501,23 @@ void execute(std::span<Run* const> batch) {
   }
   LaneGroup& group = first.resident->groups[first.lane()];
   if (batch.size() > 1 && execute_together(batch, group)) {
-    group.curve.learn(first.run_rows, first.finished_ns - begun);
     first.resident->predictor(first.lane()).learn(first.run_rows, first.finished_ns - begun, first.finished_ns);
   } else {
     for (Run* run : batch) {
       const uint64_t own = batch.size() > 1 ? os::monotonic_ns() : begun;
       run->started_ns = own;
       execute_alone(*run, group);
-      if (!run->status.ok()) continue;
-      group.curve.learn(run->batch, run->finished_ns - own);
       // A chain learns stage by stage.
-      if (run->version->stages.empty()) run->resident->predictor(run->lane()).learn(run->batch, run->finished_ns - own, run->finished_ns);
+      if (run->status.ok() && run->version->stages.empty()) run->resident->predictor(run->lane()).learn(run->batch, run->finished_ns - own, run->finished_ns);
     }
   }
   group.work.trim();
+}
+
+void learn(std::span<Run* const> batch) {
+  LaneGroup& group = batch.front()->resident->groups[batch.front()->lane()];
+  for (const Run* run : batch)
+    if (run->counts_run && run->status.ok()) group.curve.learn(run->run_rows, run->finished_ns - run->started_ns);
   group.tell_predictions();
 }
 

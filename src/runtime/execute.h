@@ -17,8 +17,10 @@ namespace verge::runtime {
 Status validate(const ServedVersion& version, const Request& request, Run& run, Reason& reason);
 
 // Runs a claimed batch, all of one variant and lane, on the lane's instance, which the caller has to itself. Several requests go through the
-// engine as one. Fills in each run's status and times, and the outputs of its request.
+// engine as one. Fills in each run's status and times, and the outputs of its request. Afterwards whoever looks after the lane's queue calls learn(), before anything else is
+// taken from it: the queue decides by the curve that this changes.
 void execute(std::span<Run* const> batch);
+void learn(std::span<Run* const> batch);
 
 // What the exit of a stage that has just run answers, into memory of its own: the stages go on while it is sent.
 Status take_exit(Run& run, uint32_t exit, ExitAnswer& into);

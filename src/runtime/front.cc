@@ -41,7 +41,8 @@ FrontImpl::FrontImpl(Shared& shared, uint32_t index, std::function<void()> wake,
       wake_(std::move(wake)),
       hold_(new TableHold{std::move(table)}),
       unknown_(shared.metrics.unknown()),
-      queue_(places_, weights_of(shared.options.tenants)) {
+      queue_(places_, weights_of(shared.options.tenants)),
+      long_runs_(wake_) {
   batch_.reserve(policy::BatchCurve::kMostRows);
   std::lock_guard lock(shared_.bounds_mutex);
   bounds_ = shared_.bounds;
@@ -261,6 +262,7 @@ void FrontImpl::dispatch(Run* run, uint64_t now) {
     run->plan.keeps = false;  // nobody could give it out
     Run* const alone[] = {run};
     execute(alone);
+    learn(alone);
     lane.give_back();
     return answer(run);
   }
@@ -398,8 +400,7 @@ void FrontImpl::finished(Run* run) {
 }
 
 void FrontImpl::early(EarlyAnswer* answer) {
-  // Without lanes this is the front's own thread.
-  if (shared_.lanes.empty()) return answer->request->early(answer->request, *answer);
+  if (shared_.lanes.empty() && !long_runs_.running()) return answer->request->early(answer->request, *answer);
   inside_.fetch_add(1, std::memory_order_relaxed);
   if (early_.push(answer)) wake_();
   inside_.fetch_sub(1, std::memory_order_release);
@@ -421,6 +422,7 @@ void FrontImpl::drain() {
   }
   // In this order: what a run that has come back has sent before is there by now.
   Run* finished = finished_.take_all();
+  const bool long_run_ended = long_runs_.take_ended();
   for (EarlyAnswer* a = early_.take_all(); a != nullptr; a = a->next) a->request->early(a->request, *a);
   for (Run* list = finished; list != nullptr;) {
     Run* run = list;
@@ -428,8 +430,13 @@ void FrontImpl::drain() {
     run->next = nullptr;
     complete(run);
   }
+  if (long_run_ended) {
+    places_.busy_until_ns.store(0, std::memory_order_relaxed);
+    learn(batch_);
+    for (Run* run : batch_) complete(run);
+  }
   if (deadlines_.first() != nullptr) expire(os::monotonic_ns());
-  if (shared_.lanes.empty() && !queue_.empty()) run_queued();
+  if (shared_.lanes.empty() && !queue_.empty() && !long_runs_.running()) run_queued();
   in_turn_ = false;
 }
 
@@ -452,7 +459,14 @@ void FrontImpl::run_queued() {
       if (next.wait_until != 0) look_again_ns_ = next.wait_until;
       return;
     }
+    if (const uint64_t expected = expected_ns(batch_); policy::runs_apart(expected, batch_.size())) {
+      complete_all(done);
+      places_.busy_until_ns.store(now + expected, std::memory_order_relaxed);
+      return long_runs_.begin(batch_, index_);
+    }
+    for (Run* run : batch_) run->plan.keeps = false;  // nobody could give it out
     execute(batch_);
+    learn(batch_);
     const uint64_t began = now;
     if (begun == 0) begun = now;
     now = batch_.back()->finished_ns;

@@ -15,6 +15,7 @@
 #include "runtime/bounds.h"
 #include "runtime/deadlines.h"
 #include "runtime/lane.h"
+#include "runtime/long_runs.h"
 #include "runtime/mailbox.h"
 #include "runtime/power.h"
 #include "runtime/run.h"
@@ -82,7 +83,8 @@ class FrontImpl final : public Front {
   void post(std::function<void()> fn) override;
   void finished(Run* run);  // from a lane
   void early(EarlyAnswer* answer);  // from whoever has the lane, before the run comes back
-  bool others_wait(const Run& run) const { return !shared_.lanes.empty() && shared_.lanes[run.lane()]->waiting() != 0; }  // for the lane that runs it
+  // For the lane that runs it.
+  bool others_wait(const Run& run) const { return (shared_.lanes.empty() ? places_.waiting.load(std::memory_order_relaxed) : shared_.lanes[run.lane()]->waiting()) != 0; }
 
  private:
   Run* acquire();
@@ -180,7 +182,8 @@ class FrontImpl final : public Front {
   // Without lane threads: this front is the lane.
   LanePlaces places_;
   LaneQueue queue_;
-  std::vector<Run*> batch_;
+  std::vector<Run*> batch_;  // that runs
+  LongRuns long_runs_;
   uint64_t look_again_ns_ = UINT64_MAX;  // what is held back for company goes then
 
   Mailbox<Run> finished_;

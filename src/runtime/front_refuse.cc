@@ -24,7 +24,7 @@ Status FrontImpl::too_late_status(uint64_t ahead_ns) {
 // Only where this front is the lane: a lane of its own has its order to itself. What is not refused here is looked at once more, in full, by infer().
 Status FrontImpl::refuse(const Request& request) {
   look_back();
-  if (!shared_.lanes.empty() || draining_ || queue_.empty() || request.sequence.given()) return {};
+  if (!shared_.lanes.empty() || draining_ || (queue_.empty() && !long_runs_.running()) || request.sequence.given()) return {};
   const auto model = table().models.find(request.model);
   if (model == table().models.end()) return {};
   const VersionEntry* version = model->second.find(request.version);

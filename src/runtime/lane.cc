@@ -17,13 +17,6 @@ namespace {
 // A lane that is far behind keeps runs of requests that are over; so many for each one that may wait.
 constexpr uint32_t kHeldForEach = 4;
 
-uint64_t expected_ns(const std::vector<Run*>& batch) {
-  const Run& first = *batch.front();
-  int64_t rows = 0;
-  for (const Run* run : batch) rows += run->batch;
-  return policy::run_cost_ns(batch.size(), first.cost_ns, rows, first.resident->predictor(first.lane()));
-}
-
 }  // namespace
 
 Lane::Lane(uint32_t index, std::vector<int> cores, const std::vector<TenantOptions>& tenants, Work work)

@@ -16,6 +16,13 @@ std::vector<double> weights_of(const std::vector<TenantOptions>& tenants) {
   return out;
 }
 
+uint64_t expected_ns(std::span<Run* const> batch) {
+  const Run& first = *batch.front();
+  int64_t rows = 0;
+  for (const Run* run : batch) rows += run->batch;
+  return policy::run_cost_ns(batch.size(), first.cost_ns, rows, first.resident->predictor(first.lane()));
+}
+
 void LaneWork::trim() {
   size_t n = 0;
   for (const auto& s : before) n += s.a.data.capacity() + s.b.data.capacity();

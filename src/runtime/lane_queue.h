@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "policy/lane_queue.h"
@@ -51,5 +52,7 @@ struct alignas(64) LaneGroup : policy::WaitingGroup<Run> {
 using LanePlaces = policy::LanePlaces;
 using LaneQueue = policy::LaneQueue<Run>;
 std::vector<double> weights_of(const std::vector<TenantOptions>& tenants);
+// What a batch that was taken is expected to hold its lane; 0: unknown.
+uint64_t expected_ns(std::span<Run* const> batch);
 
 }  // namespace verge::runtime

@@ -17,6 +17,7 @@ class RuntimeImpl final : public ServerRuntime {
       Lane::Work work;
       work.serve = [](std::vector<Run*>& batch) {
         execute(batch);
+        learn(batch);
         for (Run* run : batch) run->front->finished(run);
       };
       work.end = [](Run* run) { run->front->finished(run); };

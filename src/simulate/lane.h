@@ -75,6 +75,7 @@ struct SimLane {
   enum class Does : uint8_t { kNothing, kReads, kPrepares, kRuns, kWrites } does = Does::kNothing;
 
   // Of a front that is its own lane: what it reads in this turn, and what it has answered and not sent.
+  bool apart = false;  // what runs does so on a thread of its own: the front goes on
   std::vector<Job*> reading;
   size_t read = 0;
   uint64_t writing_since = 0;

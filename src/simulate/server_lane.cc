@@ -1,4 +1,6 @@
 // What a lane of the simulated server does; and a front that is its own lane.
+#include <utility>
+
 #include "simulate/virtual_server.h"
 
 namespace verge::simulate {
@@ -61,9 +63,10 @@ void VirtualServer::begin(SimLane& lane) {
   lane.stage = 0;
   lane.started = now_;
   const Job& first = *lane.batch.front();
-  if (!front_is_lane_) {
-    const uint64_t others = o_.lane_ns * lane.batch.size();
-    uint64_t cost = policy::run_cost_ns(lane.batch.size(), first.cost_ns, lane.rows, first.in->predictors[0]);
+  const uint64_t others = front_is_lane_ ? 0 : o_.lane_ns * lane.batch.size();
+  uint64_t cost = policy::run_cost_ns(lane.batch.size(), first.cost_ns, lane.rows, first.in->predictors[0]);
+  lane.apart = front_is_lane_ && policy::runs_apart(cost, lane.batch.size());
+  if (!front_is_lane_ || lane.apart) {
     // A clairvoyant sees the truth as far as the first stage goes.
     if (o_.clairvoyant && variants_[first.variant]->exits.empty()) cost = others + actual(first, first.variant, 0, lane.rows);
     lane.places.busy_until_ns.store(now_ + std::max<uint64_t>(cost, 1), std::memory_order_relaxed);
@@ -146,6 +149,7 @@ void VirtualServer::is_free(SimLane& lane) {
   lane.batch.clear();
   lane.places.busy_until_ns.store(0, std::memory_order_relaxed);
   if (!front_is_lane_) return look(lane);
+  if (std::exchange(lane.apart, false)) return begin_writing(lane);
   if (lane.turn->over(now_, lane.turn_began, now_ - lane.started + lane.answering.predict(lane.answers.size() + requests))) return begin_writing(lane);
   run_turn(lane);
 }
@@ -172,9 +176,9 @@ policy::ExitState VirtualServer::state_of(const SimLane& lane, const Job& j) con
           .nobody_waits = lane.places.waiting.load(std::memory_order_relaxed) == 0};
 }
 
-// A front that is its own lane cannot answer in the midst of a stage.
+// A front that is its own lane cannot answer in the midst of a stage, unless that runs apart.
 bool VirtualServer::is_kept(const SimLane& lane, const Job& j) const {
-  return j.rule->keeps && j.deadline_at != 0 && !front_is_lane_ && (j.settings.min_accuracy < 0 || lane.known[lane.stage].accuracy >= j.settings.min_accuracy - 1e-9);
+  return j.rule->keeps && j.deadline_at != 0 && (!front_is_lane_ || lane.apart) && (j.settings.min_accuracy < 0 || lane.known[lane.stage].accuracy >= j.settings.min_accuracy - 1e-9);
 }
 
 policy::Decision VirtualServer::after_stage(const SimLane& lane, const Job& j) const {
@@ -226,7 +230,12 @@ void VirtualServer::run_turn(SimLane& lane) {
   end_all();
   if (next.any) {
     if (!lane.turn_began) lane.turn_began = now_;
-    return begin(lane);
+    begin(lane);
+    if (lane.apart && !lane.answers.empty()) {
+      lane.event_at = machine_.done(lane.event_at, (o_.lane_ns - read_ns_) * lane.answers.size());
+      send_answers(lane);
+    }
+    return;
   }
   if (!lane.answers.empty()) return begin_writing(lane);
   lane.turn.reset();
@@ -244,9 +253,13 @@ void VirtualServer::begin_writing(SimLane& lane) {
 
 void VirtualServer::has_written(SimLane& lane) {
   if (!lane.queue.empty()) lane.answering.learn(now_ - lane.writing_since, lane.answers.size());
+  send_answers(lane);
+  begin_reading(lane);
+}
+
+void VirtualServer::send_answers(SimLane& lane) {
   for (const SimLane::Answer& a : lane.answers) answer(a.job, a.exit, a.finished);
   lane.answers.clear();
-  begin_reading(lane);
 }
 
 }  // namespace verge::simulate

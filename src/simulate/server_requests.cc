@@ -25,6 +25,11 @@ void VirtualServer::arrive(uint64_t intended, uint32_t tenant, uint32_t source, 
     return decide(j);
   }
   SimLane& lane = *lanes_[0];
+  if (lane.apart) {
+    expire();
+    lane.event_at = machine_.done(lane.event_at, read_ns_);  // the front takes the core meanwhile
+    return decide(j);
+  }
   lane.inbox.push_back(j);
   if (lane.does == Does::kNothing) begin_reading(lane);
 }

@@ -100,6 +100,7 @@ class VirtualServer {
   void run_turn(SimLane& lane);
   void begin_writing(SimLane& lane);
   void has_written(SimLane& lane);
+  void send_answers(SimLane& lane);
 
   // --- answers out ---
   void finish(SimLane& lane, Job* j, std::string_view exit);

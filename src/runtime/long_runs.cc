@@ -1,0 +1,62 @@
+#include "runtime/long_runs.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "os/process.h"
+#include "runtime/execute.h"
+
+namespace verge::runtime {
+namespace {
+
+// A front that wakes up on the core of a run goes first. What the kernel allows at least.
+constexpr uint64_t kFrontSliceNs = 100'000;
+
+}  // namespace
+
+LongRuns::~LongRuns() {
+  if (!thread_.joinable()) return;
+  stopping_.store(true, std::memory_order_relaxed);
+  begun_.fetch_add(1, std::memory_order_release);
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&begun_), FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  thread_.join();
+}
+
+void LongRuns::begin(std::span<Run* const> batch, uint32_t front) {
+  if (!thread_.joinable()) {
+    thread_ = std::thread([this, name = "long-" + std::to_string(front)] {
+      pthread_setname_np(pthread_self(), name.c_str());
+      os::set_time_slice(0);
+      loop();
+    });
+    os::set_time_slice(kFrontSliceNs);
+  }
+  batch_ = batch;
+  running_ = true;
+  begun_.fetch_add(1, std::memory_order_release);
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&begun_), FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
+bool LongRuns::take_ended() {
+  if (!running_ || ended_.load(std::memory_order_acquire) != begun_.load(std::memory_order_relaxed)) return false;
+  running_ = false;
+  return true;
+}
+
+void LongRuns::loop() {
+  for (uint32_t run = 0;;) {
+    while (begun_.load(std::memory_order_acquire) == run) syscall(SYS_futex, reinterpret_cast<uint32_t*>(&begun_), FUTEX_WAIT_PRIVATE, run, nullptr, nullptr, 0);
+    if (stopping_.load(std::memory_order_relaxed)) return;
+    ++run;
+    execute(batch_);
+    // From here on the front may begin the next.
+    ended_.store(run, std::memory_order_release);
+    wake_();
+  }
+}
+
+}  // namespace verge::runtime
