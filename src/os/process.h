@@ -69,8 +69,8 @@ uint64_t resident_bytes();               // RSS of this process, bytes
 uint64_t resident_bytes_of(pid_t pid);   // 0 if gone
 std::vector<int> usable_cores();         // this thread's affinity
 Status pin_thread(const std::vector<int>& cores);
-// How long this thread runs at a stretch where others want its core: one with a shorter stretch begins sooner when it wakes up, and gets no more in all. At least 0.1 ms; 0: the kernel's
-// own. Without effect before Linux 6.12, and on threads of a real-time policy.
+// How long this thread runs at a stretch where others want its core, 0.1 to 100 ms: one with a shorter stretch that wakes up goes before it, and gets no more in all. Without effect before
+// Linux 6.12, and on threads of a real-time policy.
 void set_time_slice(uint64_t ns);
 uint64_t available_memory_bytes();       // smallest of MemAvailable and what the cgroup leaves
 uint64_t monotonic_ns();
