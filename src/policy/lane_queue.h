@@ -50,6 +50,8 @@ struct WaitingGroup {
 
 // How many requests wait in a lane, seen from all threads.
 struct LanePlaces {
+  // A lane that is far behind keeps runs of requests that are over; so many for each one that may wait.
+  static constexpr uint32_t kHeldForEach = 4;
   std::atomic<uint32_t> waiting{0};  // not begun
   std::atomic<uint32_t> held{0};     // those, and requests that have ended but whose runs the lane has not come across yet
   std::atomic<uint64_t> backlog_ns{0};  // what those not begun are expected to take

@@ -370,8 +370,9 @@ Status FrontImpl::bound_status(const Run& run) const {
   const std::string who = "model '" + run.version->source->name + "', variant '" + run.version->manifest().variants[run.variant].id + "': ";
   if (run.reason == Reason::kAccuracyBound) return failed_precondition(who + "no exit that was reached is within min_accuracy " + number(plan.settings.min_accuracy));
   const uint64_t passed = run.started_ns - std::min(plan.arrival_ns, run.started_ns);
-  std::string why = "the deadline of " + number(ms(plan.deadline_ns)) + " ms cannot be met any more: " + number(ms(passed)) + " ms had passed when a lane was free";
-  if (plan.needs_ns != 0) why += ", and the least that would do takes " + number(ms(plan.needs_ns)) + " ms; the nearest deadline that could be met was " + number(ms(passed + plan.needs_ns + plan.margin_ns)) + " ms";
+  std::string why = "the deadline of " + number(ms(plan.deadline_ns)) + " ms cannot be met any more: " + number(ms(passed)) + " ms had passed when ";
+  why += run.ahead_ns != 0 ? "it was to be queued, what is before it takes " + number(ms(run.ahead_ns)) + " ms" : "a lane was free";
+  if (plan.needs_ns != 0) why += ", and the least that would do takes " + number(ms(plan.needs_ns)) + " ms; the nearest deadline that could be met was " + number(ms(passed + run.ahead_ns + plan.needs_ns + plan.margin_ns)) + " ms";
   return {Code::kDeadlineExceeded, who + why};
 }
 

@@ -256,7 +256,7 @@ class Runtime {
 
   // On the front's own thread.
   virtual void infer(Front& front, Request& request) = 0;
-  // Whether infer() would turn the request away at once, whatever its tensors hold: for the time that what waits before it takes, or for want of a place. Model, version, bounds,
+  // Whether infer() would turn the request away at once, whatever its tensors hold: for the time that what is before it takes, or for want of a place. Model, version, bounds,
   // sequence, tenant, flow and arrival are filled in. An error is its answer, and is counted. On the front's own thread.
   virtual Status refuse(Front& /*front*/, const Request& /*request*/) { return {}; }
   // On the front's own thread: nobody waits for this request any more (client gone, stream reset). Where it has not begun, its place in the

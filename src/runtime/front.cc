@@ -53,6 +53,9 @@ FrontImpl::~FrontImpl() {
   // Every request has come back, but a lane may not have come across the runs of those that were given up.
   Fifo<Run> ended;
   if (shared_.lanes.empty()) {
+    long_runs_.stop();
+    if (long_runs_.running())
+      for (Run* run : batch_) take_back(run);
     while (queue_.take(os::monotonic_ns(), batch_, ended).any || !queue_.empty()) continue;
     while (Run* run = ended.pop()) take_back(run);
   }
@@ -245,9 +248,10 @@ void FrontImpl::dispatch(Run* run, uint64_t now) {
   }
   if (!take_tenant_place(run)) return;
   if (lanes == 0) {
-    if (places_.waiting.load(std::memory_order_relaxed) >= limit) {
+    // While a long run is on its way, requests may come and be given up again and again.
+    if (places_.waiting.load(std::memory_order_relaxed) >= limit || places_.held.load(std::memory_order_relaxed) >= policy::LanePlaces::kHeldForEach * limit) {
       crowded_ = refused_in_turn_ = true;
-      return full("the queue", limit);
+      return full("the queue", places_.waiting.load(std::memory_order_relaxed));
     }
     places_.comes(run->cost_ns);
     places_.held.fetch_add(1, std::memory_order_relaxed);
@@ -436,7 +440,14 @@ void FrontImpl::drain() {
     for (Run* run : batch_) complete(run);
   }
   if (deadlines_.first() != nullptr) expire(os::monotonic_ns());
-  if (shared_.lanes.empty() && !queue_.empty() && !long_runs_.running()) run_queued();
+  if (shared_.lanes.empty() && !queue_.empty() && !long_runs_.running()) {
+    // The answers of a long run go out first, and what came while it ran is read: it may go before what waits.
+    if (long_run_ended) {
+      wake_();
+    } else {
+      run_queued();
+    }
+  }
   in_turn_ = false;
 }
 
@@ -460,9 +471,10 @@ void FrontImpl::run_queued() {
       return;
     }
     if (const uint64_t expected = expected_ns(batch_); policy::runs_apart(expected, batch_.size())) {
-      complete_all(done);
       places_.busy_until_ns.store(now + expected, std::memory_order_relaxed);
-      return long_runs_.begin(batch_, index_);
+      complete_all(done);
+      if (long_runs_.begin(batch_, index_)) return;
+      places_.busy_until_ns.store(0, std::memory_order_relaxed);
     }
     for (Run* run : batch_) run->plan.keeps = false;  // nobody could give it out
     execute(batch_);

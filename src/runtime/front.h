@@ -66,7 +66,7 @@ class FrontImpl final : public Front {
   uint64_t next_timer_ns() const override { return std::min(deadlines_.next_ns(), look_again_ns_); }
   void infer(Request& request);
   Status refuse(const Request& request);  // in front_refuse.cc
-  bool crowded() const { return crowded_ && !queue_.empty(); }  // and has more to run at once
+  bool crowded() const { return crowded_ && (!queue_.empty() || long_runs_.running()); }
   void cancel(Request& request);
   void set_table(std::shared_ptr<const Table> table);
   void on_change(std::function<void()> fn) { on_change_ = std::move(fn); }

@@ -16,7 +16,7 @@ Status FrontImpl::too_late_status(uint64_t ahead_ns) {
   const uint64_t us = std::max<uint64_t>((ahead_ns / 1000 + unit / 2) / unit * unit, 1);
   if (us != too_late_number_) {
     too_late_number_ = us;
-    too_late_text_ = "it cannot be done by its deadline: what waits before it takes about " + (us < 1000 ? std::to_string(us) + " us" : std::to_string(us / 1000) + " ms");
+    too_late_text_ = "it cannot be done by its deadline: what is before it takes about " + (us < 1000 ? std::to_string(us) + " us" : std::to_string(us / 1000) + " ms");
   }
   return {Code::kDeadlineExceeded, too_late_text_};
 }

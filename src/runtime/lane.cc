@@ -12,13 +12,6 @@
 
 namespace verge::runtime {
 
-namespace {
-
-// A lane that is far behind keeps runs of requests that are over; so many for each one that may wait.
-constexpr uint32_t kHeldForEach = 4;
-
-}  // namespace
-
 Lane::Lane(uint32_t index, std::vector<int> cores, const std::vector<TenantOptions>& tenants, Work work)
     : index_(index), cores_(std::move(cores)), work_(std::move(work)), queue_(places_, weights_of(tenants)) {}
 
@@ -42,7 +35,7 @@ bool Lane::submit(Run* run, uint32_t limit) {
     places_.goes(run->cost_ns);
     return false;
   }
-  if (places_.held.fetch_add(1, std::memory_order_relaxed) >= kHeldForEach * limit) {
+  if (places_.held.fetch_add(1, std::memory_order_relaxed) >= LanePlaces::kHeldForEach * limit) {
     places_.held.fetch_sub(1, std::memory_order_relaxed);
     places_.goes(run->cost_ns);
     return false;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <system_error>
 
 #include "os/process.h"
 #include "runtime/execute.h"
@@ -19,7 +20,9 @@ constexpr uint64_t kSliceNs = 4'000'000;
 
 }  // namespace
 
-LongRuns::~LongRuns() {
+LongRuns::~LongRuns() { stop(); }
+
+void LongRuns::stop() {
   if (!thread_.joinable()) return;
   stopping_.store(true, std::memory_order_relaxed);
   begun_.fetch_add(1, std::memory_order_release);
@@ -27,18 +30,23 @@ LongRuns::~LongRuns() {
   thread_.join();
 }
 
-void LongRuns::begin(std::span<Run* const> batch, uint32_t front) {
+bool LongRuns::begin(std::span<Run* const> batch, uint32_t front) {
   if (!thread_.joinable()) {
-    thread_ = std::thread([this, name = "long-" + std::to_string(front)] {
-      pthread_setname_np(pthread_self(), name.c_str());
-      os::set_time_slice(kSliceNs);
-      loop();
-    });
+    try {
+      thread_ = std::thread([this, name = "long-" + std::to_string(front)] {
+        pthread_setname_np(pthread_self(), name.c_str());
+        os::set_time_slice(kSliceNs);
+        loop();
+      });
+    } catch (const std::system_error&) {
+      return false;
+    }
   }
   batch_ = batch;
   running_ = true;
   begun_.fetch_add(1, std::memory_order_release);
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&begun_), FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  return true;
 }
 
 bool LongRuns::take_ended() {

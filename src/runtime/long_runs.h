@@ -20,10 +20,12 @@ class LongRuns {
   LongRuns(const LongRuns&) = delete;
   LongRuns& operator=(const LongRuns&) = delete;
 
-  // All by the front. `batch`, with what it points to, is the thread's until take_ended() has said true.
-  void begin(std::span<Run* const> batch, uint32_t front);
+  // All by the front. `batch`, with what it points to, is the thread's until take_ended() has said true. False: the machine has no thread for it.
+  bool begin(std::span<Run* const> batch, uint32_t front);
   bool running() const { return running_; }
   bool take_ended();
+  // Waits for what runs, and ends the thread. Nothing begins after this.
+  void stop();
 
  private:
   void loop();

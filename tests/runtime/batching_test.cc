@@ -349,7 +349,7 @@ TEST_P(Queue, WhatOthersMakeTooLateIsRefusedOnArrival) {
     for (const auto& c : waiting) server.runtime->cancel(front.front(), c->request);
     EXPECT_TRUE(finish(waiting));
     // A machine that stands still has done much of the work before the last ones come, or does not come to them in a second.
-    if (late->request.status.message().find("what waits before it") == std::string::npos) return "late: " + late->request.status.to_string();
+    if (late->request.status.message().find("what is before it") == std::string::npos) return "late: " + late->request.status.to_string();
     EXPECT_EQ(late->request.status.code(), Code::kDeadlineExceeded);
     for (const Call* c : in_time) {
       if (!c->request.status.ok()) return c->request.status.to_string();
@@ -384,7 +384,7 @@ TEST_P(Queue, AHeadIsEnoughToTurnARequestAway) {
     return;
   }
   EXPECT_EQ(refused.code(), Code::kDeadlineExceeded);
-  EXPECT_NE(refused.message().find("what waits before it takes about"), std::string::npos) << refused.message();
+  EXPECT_NE(refused.message().find("what is before it takes about"), std::string::npos) << refused.message();
   EXPECT_EQ(metric("verge_failures_total{model=\"m\",code=\"DEADLINE_EXCEEDED\",reason=\"hopeless\"}"), "1");
   EXPECT_EQ(refuse().message(), refused.message());
   auto late = call(1);
