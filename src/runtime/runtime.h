@@ -62,7 +62,7 @@ struct TenantOptions {
 struct RuntimeOptions {
   std::shared_ptr<engine::Catalog> catalog;
   uint32_t fronts = 1;  // how many make_front() will be asked for, at most kMostFronts
-  // The cores of each lane. Empty: no lane threads; each front is a lane of its own and runs its requests after the loop turn's reads.
+  // The cores of each lane. Empty: no lane threads; each front is a lane of its own and runs its requests after the loop turn's reads, long ones on a second thread.
   std::vector<std::vector<int>> lanes;
   int threads = 1;              // of an engine instance, at most the lane's cores; 0: one for each core of the lane; -1: chosen for each variant from its profile
   uint32_t queue_limit = 4096;  // requests that may wait for a lane, or for a variant to be loaded
