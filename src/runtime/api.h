@@ -116,7 +116,7 @@ struct Sequence {
 // Who asks: an index in RuntimeOptions::tenants and ServerOptions' list alike. 0 is the default tenant, which always exists.
 inline constexpr uint32_t kMostTenants = 64;
 
-// What models without a limit of their own say they take at once.
+// The most samples that a request to a model without a limit of its own may hold.
 inline constexpr int64_t kMostBatch = 1024;
 
 class ModelState;  // the runtime's own

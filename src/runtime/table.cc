@@ -39,6 +39,7 @@ Result<std::shared_ptr<ServedVersion>> prove(std::shared_ptr<const ModelSource> 
   auto v = std::make_shared<ServedVersion>();
   const Manifest& m = source->manifest;
   const transform::Context context{source->labels};
+  v->most_batch = source->max_batch > 0 ? source->max_batch : m.sequence.given() ? 0 : most_batch(m);
   std::vector<bool> fed(m.network.inputs.size(), false);
   if (m.sequence.given()) {
     VERGE_RETURN_IF_ERROR(check_sequence(m.sequence, m.network));

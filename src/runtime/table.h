@@ -44,6 +44,7 @@ struct ServedVersion {
   std::vector<ServedStage> stages;       // of a multi-exit model, as the manifest's
   std::vector<std::vector<double>> exit_accuracy;  // by variant and exit; of a model without exits one a variant. Negative: unknown
   std::unique_ptr<LiveSequences> sequences;  // nullptr: it is stateless
+  int64_t most_batch = 0;  // samples that a request may hold; 0: the batch does not lead everywhere, or a sequence's rule counts
   const Manifest& manifest() const { return source->manifest; }
 };
 

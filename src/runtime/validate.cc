@@ -72,9 +72,8 @@ Status validate(const ServedVersion& version, const Request& request, Run& run, 
                               "' one of " + std::to_string(run.batch));
     }
   }
-  if (const int64_t most = version.source->max_batch; most > 0 && run.batch > most) {
-    return invalid_argument(model_of(request) + ": a batch of " + std::to_string(run.batch) + " samples; the model was loaded with a max_batch_size of " +
-                            std::to_string(most));
+  if (version.most_batch > 0 && run.batch > version.most_batch) {  // Triton's words, which its clients know
+    return invalid_argument("inference request batch-size must be <= " + std::to_string(version.most_batch) + " for '" + std::string(request.model) + "'");
   }
   reason = Reason::kUnknownOutput;
   run.wanted.clear();

@@ -129,6 +129,24 @@ TEST_P(Infer, RefusalsNameWhatIsWrong) {
   }
 }
 
+TEST_P(Infer, ARequestHoldsAsManySamplesAsItsModelSays) {
+  const auto samples = [&](Call& c, int64_t n) { return ask(c.to("m").input("x", {n, 3}, std::vector<float>(static_cast<size_t>(3 * n), 1.0f))); };
+  Call all, more, limited, limited_more;
+  EXPECT_TRUE(samples(all, kMostBatch).ok()) << all.request.status.to_string();
+  EXPECT_EQ(server.runtime->model_doc(front.front(), "m", 0)->max_batch, kMostBatch);
+  const Status refused = samples(more, kMostBatch + 1);
+  EXPECT_EQ(refused.code(), Code::kInvalidArgument);
+  EXPECT_EQ(refused.message(), "inference request batch-size must be <= 1024 for 'm'");
+
+  auto own = server.source("m", {Server::vector_spec("x", 3)}, 2);
+  own->max_batch = 4;
+  server.serve(std::move(own));
+  ASSERT_TRUE(front.run_until([&] { return server.runtime->model_doc(front.front(), "m", 2).ok(); }));
+  limited.request.version = limited_more.request.version = 2;
+  EXPECT_TRUE(samples(limited, 4).ok()) << limited.request.status.to_string();
+  EXPECT_EQ(samples(limited_more, 5).message(), "inference request batch-size must be <= 4 for 'm'");
+}
+
 TEST_P(Infer, VersionsAndTheLatestOne) {
   server.serve(server.source("m", {Server::vector_spec("x", 3)}, 12));
   Call latest, first;
