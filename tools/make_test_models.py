@@ -120,6 +120,34 @@ def dynamic_dims(folder: pathlib.Path) -> None:
     )
 
 
+# ---------------------------------------------------------------- first dimensions that are no batch, and one that is
+
+
+@makes("first_dimension")
+def first_dimension(folder: pathlib.Path) -> None:
+    """y = x - mean(x): over the first dimension, which is then no batch, or over the last, of rows that know nothing of each other."""
+    import tensorflow as tf
+    from onnx import helper
+
+    out = folder / "first_dimension"
+    shutil.rmtree(out, ignore_errors=True)
+    scratch = folder / f".first_dimension_{os.getpid()}"
+    scratch.mkdir()
+    for name, shape, axis in (("window", [9, 3], 0), ("planes", [3, 16, 16], 0), ("length", ["n", 3], 0), ("eight", [8, 3], 1), ("rows", ["n", 3], 1)):
+        nodes = [helper.make_node("ReduceMean", ["x"], ["m"], axes=[axis]), helper.make_node("Sub", ["x", "m"], ["y"])]
+        save_onnx(scratch / f"{name}.onnx", nodes, [value("x", "FLOAT", shape)], [value("y", "FLOAT", shape)])
+    nodes = [helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)]
+    save_onnx(scratch / "sum.onnx", nodes, [value("x", "FLOAT", [9, 3])], [value("y", "FLOAT", [])])
+
+    @tf.function(input_signature=[tf.TensorSpec([9, 3], tf.float32, name="x")])
+    def serve(x):
+        return {"y": x - tf.reduce_mean(x, 0, keepdims=True)}
+
+    save_module(serve, scratch / "window")
+    (scratch / "window.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(scratch / "window")).convert())
+    scratch.rename(out)
+
+
 # ---------------------------------------------------------------- strings
 
 

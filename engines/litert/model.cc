@@ -209,8 +209,10 @@ void verge_model::fix_batches(bool stated) {
     return !list.empty();
   };
   if (!stated) {
-    // One file of fixed size: its leading dimension is the batch where all tensors agree on it.
-    if (inputs.empty() || inputs[0].rank < 1 || !leading(inputs, inputs[0].dims[0]) || !leading(outputs, inputs[0].dims[0])) {
+    // One file of fixed size: its leading dimension is the batch where all tensors agree on it and it is 1, or was free when the file was made.
+    const auto free_first = [&](int32_t i) { return !first.graph().tensors[static_cast<size_t>(i)].signature.empty() && first.graph().tensors[static_cast<size_t>(i)].signature[0] == -1; };
+    const bool was_free = std::all_of(first.graph().inputs.begin(), first.graph().inputs.end(), free_first);
+    if (inputs.empty() || inputs[0].rank < 1 || (inputs[0].dims[0] != 1 && !was_free) || !leading(inputs, inputs[0].dims[0]) || !leading(outputs, inputs[0].dims[0])) {
       fixed_batches = {1};
       return;
     }

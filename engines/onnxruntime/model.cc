@@ -120,8 +120,9 @@ bool made_up(const std::string& symbol) {
 }
 
 // The batch axis is the first where it is free in an input and in every output, under one name as far as names are given, or where it is
-// the same fixed size everywhere. Sets the axes and returns the fixed size, 0 for a free one or none.
-int64_t find_batch_axis(std::vector<Described>& all, size_t inputs) {
+// the same fixed size everywhere: 1, or what the artifact says. Another size everywhere is what the network is about (a window of 9 readings).
+// Sets the axes and returns the fixed size, 0 for a free one or none.
+int64_t find_batch_axis(std::vector<Described>& all, size_t inputs, int64_t stated) {
   if (all.empty() || inputs == 0) return 0;
   std::string symbol;
   bool free = false, fixed = all[0].info.rank > 0;
@@ -138,8 +139,8 @@ int64_t find_batch_axis(std::vector<Described>& all, size_t inputs) {
     if (!symbol.empty() && symbol != d.symbol) return 0;
     symbol = d.symbol;
   }
-  if (!free && !fixed) return 0;
   const int64_t size = fixed ? all[0].info.dims[0] : 0;
+  if (!free && size != 1 && (size == 0 || size != stated)) return 0;
   for (Described& d : all) {
     if (!fixed && (d.info.rank == 0 || d.info.dims[0] != -1)) continue;
     d.info.batch_axis = 0;
@@ -295,7 +296,7 @@ std::unique_ptr<verge_model> verge_model::load(verge_engine* engine, const verge
     std::vector<Described> all;
     for (size_t i = 0; i < inputs; ++i) all.push_back(describe(*model, part.session.get(), false, i));
     for (size_t i = 0; i < outputs; ++i) all.push_back(describe(*model, part.session.get(), true, i));
-    part.batch = find_batch_axis(all, inputs);
+    part.batch = find_batch_axis(all, inputs, artifact.files[f].batch);
     if (f == 0) {
       for (size_t i = 0; i < all.size(); ++i) (i < inputs ? model->inputs : model->outputs).push_back(all[i].info);
     } else {

@@ -80,14 +80,15 @@ bool equal_behind_batch(const std::vector<ov::PartialShape>& a, const std::vecto
   return true;
 }
 
-// Gives a network whose inputs and outputs all lead with the same fixed size a free batch axis, where every output then leads with a free
-// one and nothing else changes. Returns the network, with its fixed batch size or 0.
-std::pair<std::shared_ptr<ov::Model>, int64_t> free_batch(const std::shared_ptr<ov::Model>& network, bool wanted) {
+// Gives a network whose inputs and outputs all lead with the same fixed batch size, 1 or what the artifact says, a free batch axis, where every
+// output then leads with a free one and nothing else changes. Returns the network, with its fixed batch size or 0. Another size is none of a batch:
+// it is what the network is about (a window of 9 readings).
+std::pair<std::shared_ptr<ov::Model>, int64_t> free_batch(const std::shared_ptr<ov::Model>& network, int64_t stated, bool wanted) {
   auto in = shapes_of(network->inputs());
   auto out = shapes_of(network->outputs());
   if (in.empty() || in[0].rank().is_dynamic() || in[0].rank().get_length() == 0 || in[0][0].is_dynamic()) return {network, 0};
   int64_t fixed = in[0][0].get_length();
-  if (fixed < 1 || !leads_with(in, fixed) || !leads_with(out, fixed)) return {network, 0};
+  if (fixed < 1 || (fixed != 1 && fixed != stated) || !leads_with(in, fixed) || !leads_with(out, fixed)) return {network, 0};
   if (!wanted) return {network, fixed};
   try {
     std::shared_ptr<ov::Model> copy = network->clone();
@@ -325,7 +326,7 @@ std::unique_ptr<verge_model> verge_model::load(verge_engine* engine, const verge
   } else {
     for (uint32_t i = 0; i < artifact.count; ++i) {
       Part part;
-      std::tie(part.network, part.batch) = free_batch(read(*engine, artifact.files[i].path, format), dynamic_batch == "auto");
+      std::tie(part.network, part.batch) = free_batch(read(*engine, artifact.files[i].path, format), artifact.files[i].batch, dynamic_batch == "auto");
       if (part.batch == 0) {
         // A free batch size serves all: one file is enough.
         model->parts.clear();

@@ -145,7 +145,7 @@ TF_DataType tf_type_of(int32_t dtype) {
 using verge_plugin::fail;
 using verge_plugin::invalid;
 
-void verge_model::describe() {
+void verge_model::describe(int64_t stated_batch) {
   auto tensors = [](const std::vector<verge::tensorflow::TensorEntry>& entries, const char* what) {
     std::vector<verge_tensor_info> list;
     for (const auto& e : entries) {
@@ -179,8 +179,8 @@ void verge_model::describe() {
     return;
   }
   const int64_t size = inputs.empty() || inputs[0].rank < 1 ? -1 : inputs[0].dims[0];
-  if (size < 1 || !leading(inputs, size) || !leading(outputs, size)) {
-    // Nothing that all tensors share: one run is one sample.
+  if (size < 1 || (size != 1 && size != stated_batch) || !leading(inputs, size) || !leading(outputs, size)) {
+    // Nothing that all tensors share, or a size that nobody calls a batch: one run is one sample.
     fixed_batches = {1};
     return;
   }
@@ -238,7 +238,7 @@ verge_model::verge_model(verge::tensorflow::Engine* owner, const verge_artifact&
   if (!signature) invalid(folder + ": has no signature '" + (wanted.empty() ? "serving_default" : wanted) + "'; it has: " + known);
   if (!signature->unsupported.empty())
     fail(VERGE_UNIMPLEMENTED, folder + ": signature '" + signature->key + "' cannot be served: " + signature->unsupported);
-  describe();
+  describe(artifact.files[0].batch);
   describe_precision();
   first_placement_ = placement;
   first_ = std::make_shared<verge::tensorflow::Session>(engine->api, folder, placement);

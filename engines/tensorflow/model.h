@@ -74,7 +74,7 @@ struct verge_model {
   std::shared_ptr<verge::tensorflow::Session> session(const verge_plugin::Placement& placement);
 
  private:
-  void describe();
+  void describe(int64_t stated_batch);
   void describe_precision();
   std::mutex mutex_;
   std::shared_ptr<verge::tensorflow::Session> first_;

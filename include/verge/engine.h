@@ -155,7 +155,8 @@ typedef struct verge_host_api {
 #define VERGE_CAP_STATEFUL (1ull << 6)         /* instances may keep state between runs; reset_state clears it */
 #define VERGE_CAP_EXPORT (1ull << 7)           /* model_export works */
 
-/* One file or folder of an artifact. `batch` is the fixed batch size of the file, 0 when it is free. */
+/* One file or folder of an artifact. `batch` is the fixed batch size of the file, 0 when it is free or not known: then
+ * a fixed first dimension is taken for the batch only where it is 1. */
 typedef struct verge_artifact_file {
   const char* path;
   int64_t batch;

@@ -44,8 +44,8 @@ class Process:
         assert line, f"the process ended with {self.process.wait()}: {self.log_path.read_text()[-2000:]}"
         return json.loads(line)
 
-    def inspect(self, path, kind: str, signature=None) -> dict:
-        self.send({"cmd": "inspect", "source": str(path), "kind": kind, "signature": signature, "work": str(self.work)})
+    def inspect(self, path, kind: str, signature=None, batch=None) -> dict:
+        self.send({"cmd": "inspect", "source": str(path), "kind": kind, "signature": signature, "batch": batch, "work": str(self.work)})
         return self.event()
 
     def convert(self, targets: list, samples: dict, native_paths=False) -> list[dict]:

@@ -99,3 +99,29 @@ def test_bad_samples_are_named(process, made, tmp_path):
     assert "cannot read" in process.convert([], samples)[-1]["reason"]
     samples = samples_for(event, tmp_path)
     assert "no file" in process.convert([], {"golden": {"left": samples["golden"]["left"]}})[-1]["reason"]
+
+
+def test_a_fixed_first_dimension_is_the_batch_only_where_it_is_1_or_said_to_be(process, made):
+    folder = made("first_dimension")
+
+    def found(name, batch=None):
+        event = process.inspect(folder / name, KIND[(folder / name).suffix], batch=batch)
+        if event["event"] != "inspected":
+            return event["reason"]
+        [x], [y] = event["signature"]["inputs"], event["signature"]["outputs"]
+        assert (x["shape"], x["batch_axis"]) == (y["shape"], y["batch_axis"])
+        return x["shape"], x["batch_axis"], event["fixed_batch"]
+
+    for name in ("window.onnx", "window.tflite", "window"):
+        assert found(name) == found(name, "none") == ([9, 3], -1, 0), name
+        assert found(name, "first") == ([-1, 3], 0, 9), name
+    assert found("length.onnx") == found("length.onnx", "first") == ([-1, 3], 0, 0)
+    assert found("length.onnx", "none") == ([-1, 3], -1, 0)
+    assert "x [9, 3], y []" in found("sum.onnx", "first")
+
+
+def test_one_sample_is_a_batch_unless_said_otherwise(process, data):
+    image = data / "mobilenet/mobilenet_v1_0.25_128_quant.tflite"
+    assert process.inspect(image, "tflite")["signature"]["inputs"][0]["shape"][0] == -1
+    [x] = process.inspect(image, "tflite", batch="none")["signature"]["inputs"]
+    assert (x["shape"][0], x["batch_axis"]) == (1, -1)

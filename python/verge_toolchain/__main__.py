@@ -10,6 +10,7 @@ import sys
 from verge_toolchain import children, native_paths, protocol, reference, sources
 from verge_toolchain.converters import convert
 from verge_toolchain.errors import CommandError
+from verge_toolchain.signature import with_batch
 
 INSPECT_LIMIT_S = 300.0
 CUT_LIMIT_S = 600.0
@@ -61,12 +62,15 @@ class Session:
 
     def _inspect(self, command: dict) -> None:
         kind, path, signature, work = self._source_of(command, "inspect")
+        batch = protocol.field(command, "batch", (str, type(None)), "inspect", None)
+        if batch not in protocol.BATCHES:
+            raise CommandError(f"inspect: 'batch' is '{batch[:64]}', expected 'first', 'none' or nothing")
         for name in OWN_FOLDERS:  # what an earlier source left in the same work folder
             shutil.rmtree(os.path.join(work, name), ignore_errors=True)
         self._source, self._work = None, work
         self._memory = children.memory_limit(children.tree_bytes(path))
         sources.preload(kind)
-        outcome = self._child(_inspect, kind, path, signature, work, log="inspect", time_limit=INSPECT_LIMIT_S)
+        outcome = self._child(_inspect, kind, path, signature, batch, work, log="inspect", time_limit=INSPECT_LIMIT_S)
         if outcome.status == "ok":
             self._source = outcome.value
             self._emit(sources.Inspected.from_json(outcome.value).event())
@@ -139,8 +143,10 @@ class Session:
         self._emit(event)
 
 
-def _inspect(kind: str, path: str, signature: str | None, work: str, report) -> dict:
-    return sources.module(kind).inspect(path, signature, work, report).json()
+def _inspect(kind: str, path: str, signature: str | None, batch: str | None, work: str, report) -> dict:
+    found = sources.module(kind).inspect(path, signature, work, report)
+    found.signature = with_batch(found.signature, batch)
+    return found.json()
 
 
 def _cut(*args) -> dict:

@@ -16,6 +16,7 @@ KINDS = ("saved_model", "keras", "h5", "onnx", "tflite", "openvino-ir")
 FORMATS = ("openvino-ir", "onnx", "tflite", "saved_model", "edgetpu-tflite")
 PRECISIONS = ("f32", "f16", "int8", "dynamic")
 FORMS = ("", "unrolled", "loop")
+BATCHES = (None, "first", "none")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
 

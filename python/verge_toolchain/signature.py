@@ -82,11 +82,7 @@ class Signature:
 
 
 def make_signature(inputs: list[Tensor], outputs: list[Tensor]) -> Signature:
-    """Finds the batch axis and checks ranks and names.
-
-    A free first dimension of inputs and outputs alike is the batch. Where all tensors have the same fixed first dimension and it is 1, the file
-    was exported for single samples: that dimension is the batch too, and the file is bound to it.
-    """
+    """Checks ranks and names, and finds the batch axis."""
     for side, tensors in (("input", inputs), ("output", outputs)):
         if not tensors:
             raise Refused(f"the network has no {side}s, so there is nothing to serve")
@@ -96,14 +92,37 @@ def make_signature(inputs: list[Tensor], outputs: list[Tensor]) -> Signature:
         for t in tensors:
             if len(t.shape) > MAX_RANK:
                 raise Refused(f"{side} '{t.name}' has {len(t.shape)} dimensions; at most {MAX_RANK} are supported, so reshape it inside the network")
+    return _find_batch(Signature(inputs, outputs))
+
+
+def with_batch(signature: Signature, said: str | None) -> Signature:
+    """The signature with the batch where model.yaml says it is: "first" or "none"; None leaves it where it was found."""
+    if said is None:
+        return signature
+    for t in signature.inputs + signature.outputs:
+        if t.batched():
+            t.shape[t.batch_axis], t.batch_axis = signature.fixed_batch or -1, -1
+    signature.fixed_batch = 0
+    return signature if said == "none" else _find_batch(signature, said=True)
+
+
+def _find_batch(signature: Signature, said: bool = False) -> Signature:
+    """A free first dimension of inputs and outputs alike is the batch. Where all tensors have the same fixed first dimension and it is 1, the file
+    was exported for single samples: that dimension is the batch too, and the file is bound to it. Another size is the batch only where that is `said`:
+    a network of one window of 9 readings, or of an image whose 3 planes come first, looks no different from one that was exported for a batch."""
+    inputs, outputs = signature.inputs, signature.outputs
     everything = inputs + outputs
-    fixed = 0
-    if all(t.shape and t.shape[0] == 1 for t in everything) and any(len(t.shape) > 1 for t in inputs):
-        fixed = 1
+    sizes = {t.shape[0] if t.shape else 0 for t in everything}
+    size = sizes.pop() if len(sizes) == 1 else 0
+    if size >= 1 and (said or (size == 1 and any(len(t.shape) > 1 for t in inputs))):
+        signature.fixed_batch = size
         for t in everything:
             t.batch_axis, t.shape[0] = 0, -1
     elif any(t.shape[:1] == [-1] for t in inputs) and any(t.shape[:1] == [-1] for t in outputs):
         for t in everything:
             if t.shape[:1] == [-1]:
                 t.batch_axis = 0
-    return Signature(inputs, outputs, fixed)
+    elif said:
+        shapes = ", ".join(f"{t.name} {t.shape}" for t in everything)
+        raise Refused(f"model.yaml says that the first dimension is the batch (batch: first), but it is not the same everywhere: {shapes}")
+    return signature

@@ -99,6 +99,7 @@ std::string conversion_key(const KeyParts& p, const ConversionTarget& target, co
   j["form"] = target.form;
   j["batches"] = batches;
   if (p.recipe.contains("exits")) j["exits"] = p.recipe["exits"];
+  if (p.recipe.contains("batch")) j["batch"] = p.recipe["batch"];
   if (target.precision == "int8") {
     // Calibration runs the network over the samples as the input chains make them, on this class of CPU.
     j["calibration"] = p.calibration;

@@ -14,7 +14,7 @@
 namespace verge::build {
 
 // Raised when this code makes other packages of the same recipe.
-inline constexpr int kBuildFormat = 1;
+inline constexpr int kBuildFormat = 2;
 
 // The converters by what installs and drives them: digest of the pinned requirements and of the tool chain's sources. "none" where the
 // tool chain is not installed.

@@ -81,9 +81,11 @@ Result<Json> Toolchain::read_event(double timeout_s) {
   return j;
 }
 
-Result<Inspected> Toolchain::inspect(const std::string& source, const std::string& kind, const std::string& signature, const std::string& work, double timeout_s) {
+Result<Inspected> Toolchain::inspect(const std::string& source, const std::string& kind, const std::string& signature, const std::string& work, double timeout_s,
+                                     const std::string& batch) {
   Json command = {{"cmd", "inspect"}, {"source", source}, {"kind", kind}, {"signature", nullptr}, {"work", work}};
   if (!signature.empty()) command["signature"] = signature;
+  if (!batch.empty()) command["batch"] = batch;
   VERGE_RETURN_IF_ERROR(process_.write_line(command.dump()));
   VERGE_ASSIGN(Json j, read_event(timeout_s));
   JsonReader r(j, "tool chain: inspect");

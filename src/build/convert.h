@@ -71,7 +71,8 @@ class Toolchain {
 
   // kFailedPrecondition with the tool chain's sentence when the source is refused. What convert makes of it goes to `work`, the tool chain's own folder
   // or one below.
-  Result<Inspected> inspect(const std::string& source, const std::string& kind, const std::string& signature, const std::string& work, double timeout_s);
+  Result<Inspected> inspect(const std::string& source, const std::string& kind, const std::string& signature, const std::string& work, double timeout_s,
+                            const std::string& batch = {});
   // Cuts a network at its outputs `exits`, into as many stages; refusals as above.
   Result<std::vector<CutStage>> cut(const std::string& source, const std::string& kind, const std::string& signature, const std::vector<std::string>& exits, double timeout_s);
 

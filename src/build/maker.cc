@@ -17,20 +17,22 @@ namespace {
 constexpr double kInspectLimitS = 300;
 constexpr int64_t kConversionSamples = 500;  // of a multi-exit model's calibration data that converters are given
 
-// A file exported for single samples has 1 where the batch axis is: that dimension is the batch, and the file is bound to it. (The tool
-// chain does the same for the sources that it inspects.)
-int64_t bind_single_samples(Signature& s) {
-  auto single = [](const TensorSpec& t) { return t.batch_axis < 0 && t.shape.rank() >= 1 && t.shape[0] == 1; };
-  bool all = std::all_of(s.inputs.begin(), s.inputs.end(), single) && std::all_of(s.outputs.begin(), s.outputs.end(), single) &&
-             std::any_of(s.inputs.begin(), s.inputs.end(), [](const TensorSpec& t) { return t.shape.rank() > 1; });
-  if (!all) return 0;
+// A file exported for single samples has 1 where the batch axis is: that dimension is the batch, and the file is bound to it. Another size is
+// the batch only where the recipe says so. (The tool chain does the same for the sources that it inspects.) Returns the size, 0 for a free one or none.
+int64_t bind_fixed_batch(Signature& s, bool said) {
+  if (s.inputs.empty() || s.inputs[0].shape.rank() == 0) return 0;
+  const int64_t size = s.inputs[0].shape[0];
+  const auto leads = [&](const TensorSpec& t) { return t.batch_axis < 0 && t.shape.rank() >= 1 && t.shape[0] == size; };
+  const bool all = size >= 1 && std::all_of(s.inputs.begin(), s.inputs.end(), leads) && std::all_of(s.outputs.begin(), s.outputs.end(), leads);
+  const bool single = size == 1 && std::any_of(s.inputs.begin(), s.inputs.end(), [](const TensorSpec& t) { return t.shape.rank() > 1; });
+  if (!all || !(said || single)) return 0;
   for (auto* specs : {&s.inputs, &s.outputs}) {
     for (TensorSpec& t : *specs) {
       t.shape[0] = -1;
       t.batch_axis = 0;
     }
   }
-  return 1;
+  return size;
 }
 
 bool is_quantized(const Signature& s) {
@@ -63,7 +65,7 @@ Status Maker::start_toolchain() {
   if (network_ != kWhole) return open_stage(network_);
   if (open_ == kWhole) return {};
   // Of a multi-exit model the outputs stay those of the stages.
-  VERGE_ASSIGN(Inspected found, toolchain_->inspect(c_.source.path, c_.source.kind, c_.recipe.signature, c_.toolchain.work, kInspectLimitS));
+  VERGE_ASSIGN(Inspected found, toolchain_->inspect(c_.source.path, c_.source.kind, c_.recipe.signature, c_.toolchain.work, kInspectLimitS, c_.recipe.batch));
   if (stages_.empty()) inspected_ = std::move(found);
   open_ = kWhole;
   return {};
@@ -152,6 +154,7 @@ Status Maker::inspect_with_engine() {
   job.engine = engine;
   job.load.files = {{c_.source.path, 0}};
   job.load.format = source_format(c_.source.kind);
+  job.load.no_batch = c_.recipe.batch == "none";
   job.measure_cached_load = false;
   job.log_path = os::join(logs_, "inspect.log");
   VERGE_ASSIGN(engine::WorkerResult result, engine::run_worker(job, nullptr));
@@ -161,7 +164,12 @@ Status Maker::inspect_with_engine() {
   const std::string& executed = result.profile.executed_precision;
   if (executed == "int8") inspected_.precision = "int8";
   if (executed == "mixed") inspected_.precision = is_quantized(inspected_.signature) ? "int8" : "dynamic";
-  fixed_batch_ = bind_single_samples(inspected_.signature);
+  if (c_.recipe.batch != "none") fixed_batch_ = bind_fixed_batch(inspected_.signature, c_.recipe.batch == "first");
+  const auto batched = [](const TensorSpec& t) { return t.batch_axis == 0; };
+  const Signature& network = inspected_.signature;
+  if (c_.recipe.batch == "first" && !(std::any_of(network.inputs.begin(), network.inputs.end(), batched) && std::any_of(network.outputs.begin(), network.outputs.end(), batched))) {
+    return c_.recipe.error("batch", "the first dimension is not the same in all inputs and outputs of the network");
+  }
   c_.progress.line("the conversion tool chain is not installed (make toolchain): only what the engines load as it is can be made");
   return {};
 }

@@ -86,7 +86,7 @@ Status Maker::take_source_artifact() {
   Artifact artifact;
   artifact.format = source_format(source.kind);
   artifact.entry = source.entry;
-  artifact.batch = artifact.format == "tflite" || artifact.format == "onnx" ? fixed_batch_ : 0;
+  artifact.batch = fixed_batch_;
   artifact.converter = "source file";
   VERGE_ASSIGN(std::string id, add_artifact(dir, artifact, false));
   if (id != source.sha256) return failed_precondition(source.path + ": was changed while it was read");

@@ -463,6 +463,8 @@ Result<Recipe> parse_recipe(std::string_view text, const std::string& file, cons
   VERGE_RETURN_IF_ERROR(exits_of(root, dir, checker, r));
   r.kind = text_of(root, "kind");
   r.signature = text_of(root, "signature");
+  r.batch = text_of(root, "batch");
+  if (!r.batch.empty() && !r.exits.empty()) return checker.fail(*root.find("batch"), "batch", "belongs to models without exits, whose stages always have a batch");
   r.labels = resolved(dir, text_of(root, "labels"));
   if (const YamlNode* inputs = root.find("inputs")) {
     if (inputs->items.empty()) return checker.fail(*inputs, "inputs", "must not be empty; leave it out for the network's own inputs");
@@ -568,6 +570,7 @@ Json normalised_recipe(const Recipe& r) {
   }
   if (r.sequence.given()) j["sequence"] = sequence_json(r.sequence);
   if (!r.family.empty()) j["family"] = r.family;
+  if (!r.batch.empty()) j["batch"] = r.batch;
   if (!r.exits.empty()) {
     j["exits"] = Json::array();
     for (const RecipeExit& e : r.exits) j["exits"].push_back(Json{{"name", e.name}, {"output", e.output}});

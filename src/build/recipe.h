@@ -9,6 +9,7 @@
 //       shape: [32, 32, 3]         # of one sample, without the batch axis
 //       feeds: input_1             # the network's input; default: the same name, or the only one
 //       steps: [{cast: {dtype: FP32}}]
+//   batch: none                    # or first: which dimension is the batch, where the shapes do not tell
 //   family: cifar10                # models offered together; default: none
 //   exits:                         # a network that can answer early
 //     - {name: early, output: probabilities_1}
@@ -80,6 +81,7 @@ struct Recipe {
   std::string model;      // absolute path; of a recipe whose exits have models of their own: the last one's
   std::string kind;       // source kind; empty: from the file
   std::string signature;  // SavedModel signature; empty: the default one
+  std::string batch;      // "first": the first dimension of every tensor, "none": no dimension; empty: as the network's shapes tell
   std::vector<RecipeInput> inputs;
   std::vector<RecipeOutput> outputs;
   std::vector<RecipeExit> exits;

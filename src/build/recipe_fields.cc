@@ -104,6 +104,8 @@ constexpr FieldDoc kRecipeFields[] = {
      "the trained network: SavedModel folder, .keras, .h5, .onnx, .tflite or OpenVINO .xml, relative to this file. Required unless each exit has its own"},
     {"kind", FieldType::kString, false, "default: from the file", "saved_model|keras|h5|onnx|tflite|openvino-ir"},
     {"signature", FieldType::kString, false, "SavedModel signature; default: serving_default, or the only one"},
+    {"batch", FieldType::kString, false,
+     "whether the first dimension is the batch, also where it is fixed, or none is, also where it is free; default: where it is free, or 1 in every input and output", "first|none"},
     {"inputs", FieldType::kObjects, false, "the served inputs; default: the network's own", "", &kInput},
     {"outputs", FieldType::kObjects, false, "the served outputs; default: the network's own", "", &kOutput},
     {"exits", FieldType::kObjects, false, "a network that can answer early: where, in the order of their cost; TensorFlow networks only", "", &kExit},

@@ -65,6 +65,7 @@ struct LoadSpec {
   std::map<std::string, std::string> options;
   std::vector<int> cores;  // empty: the caller's affinity
   int threads = 1;
+  bool no_batch = false;  // the network has no batch axis: what the engine takes for one is a dimension like any other
 };
 
 // A loaded model. Kept alive by its instances.

@@ -32,6 +32,17 @@ Status read_tensors(const verge_tensor_info* array, uint32_t count, const char* 
   return {};
 }
 
+// One run is one sample: the dimensions are what the artifact's file has.
+void without_batch(Signature& s, std::vector<int64_t>& fixed) {
+  for (auto* tensors : {&s.inputs, &s.outputs}) {
+    for (TensorSpec& t : *tensors) {
+      if (t.batch_axis >= 0 && fixed.size() == 1) t.shape[t.batch_axis] = fixed[0];
+      t.batch_axis = -1;
+    }
+  }
+  fixed.clear();
+}
+
 }  // namespace
 
 Engine::~Engine() {
@@ -95,6 +106,7 @@ Result<std::shared_ptr<Model>> Engine::load(const LoadSpec& spec) {
   if (info->fixed_batch_count > 0 && info->fixed_batch_count <= kMaxTensors && info->fixed_batches) {
     model->fixed_batches_.assign(info->fixed_batches, info->fixed_batches + info->fixed_batch_count);
   }
+  if (spec.no_batch) without_batch(model->signature_, model->fixed_batches_);
   if (info->executed_precision) model->executed_precision_ = info->executed_precision;
   if (info->executed_precision_source) model->executed_precision_source_ = info->executed_precision_source;
   model->weight_bytes_ = info->weight_bytes;

@@ -51,7 +51,7 @@ Json load_json(const LoadSpec& s) {
   Json files = Json::array();
   for (const auto& [path, batch] : s.files) files.push_back({{"path", path}, {"batch", batch}});
   return {{"files", files}, {"format", s.format}, {"signature", s.signature}, {"cache_dir", s.cache_dir}, {"options", map_json(s.options)},
-          {"cores", s.cores}, {"threads", s.threads}};
+          {"cores", s.cores}, {"threads", s.threads}, {"no_batch", s.no_batch}};
 }
 
 Result<LoadSpec> parse_load(const Json& j) {
@@ -69,6 +69,7 @@ Result<LoadSpec> parse_load(const Json& j) {
   s.options = read_map(r, "options");
   s.cores = read_integers<int>(r, "cores");
   s.threads = static_cast<int>(r.integer("threads", 1));
+  s.no_batch = r.boolean("no_batch", false);
   VERGE_RETURN_IF_ERROR(r.status());
   return s;
 }

@@ -121,6 +121,9 @@ engine::LoadSpec spec_of(const Package& package, const VariantSpec& variant, con
   }
   spec.signature = variant.signature;
   spec.options = variant.options;
+  const auto unbatched = [](const TensorSpec& t) { return t.batch_axis < 0; };
+  const Signature& network = package.manifest.network;
+  spec.no_batch = std::all_of(network.inputs.begin(), network.inputs.end(), unbatched) && std::all_of(network.outputs.begin(), network.outputs.end(), unbatched);
   return spec;
 }
 

@@ -32,6 +32,7 @@ description: "ResNet-8: CIFAR-10"
 model: nets/resnet.h5
 kind: h5
 signature: serving_default
+batch: first
 inputs:
   - name: image
     dtype: BYTES
@@ -60,6 +61,8 @@ targets: {include: ["openvino-*"], exclude: ["*-bf16"], batches: [8, 1, 8]}
   EXPECT_EQ(r->name, "resnet8");
   EXPECT_EQ(r->version, 3);
   EXPECT_EQ(r->model, "/m/nets/resnet.h5");
+  EXPECT_EQ(r->batch, "first");
+  EXPECT_EQ(normalised_recipe(*r)["batch"], "first");
   ASSERT_EQ(r->inputs.size(), 1u);
   EXPECT_EQ(r->inputs[0].dtype, DType::kBytes);
   EXPECT_EQ(r->inputs[0].shape->rank(), 0);
@@ -105,6 +108,8 @@ TEST(Recipe, ErrorsNameFileLineAndField) {
   EXPECT_THAT(error_of("model: m\nkind: savedmodel"), HasSubstr("did you mean 'saved_model'?"));
   EXPECT_THAT(error_of("model: m\ndata: {calibration: {format: raw}}"), HasSubstr("data.calibration.path: required"));
   EXPECT_THAT(error_of("model: m\nname: ../../etc"), HasSubstr("name: '../../etc' is not a name"));
+  EXPECT_THAT(error_of("model: m\nbatch: last"), AllOf(HasSubstr("model.yaml:2: batch: "), HasSubstr("first"), HasSubstr("none")));
+  EXPECT_THAT(error_of("model: m\nbatch: none\nexits: [{name: a, output: x}, {name: b, output: y}]"), StartsWith("model.yaml:2: batch: belongs to models without exits"));
   EXPECT_THAT(error_of("model: m\ntargets: {batches: [0]}"), HasSubstr("targets.batches: must be between 1 and 1024"));
 }
 

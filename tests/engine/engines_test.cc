@@ -350,6 +350,30 @@ TEST_F(OnnxRuntime, FixedBatchOfAFileIsAFixedBatch) {
   EXPECT_THAT(ran.message(), HasSubstr("batches of 1 only, not 2"));
 }
 
+// Nine readings, or nine samples: the file does not tell, so it is a batch only where the artifact says so.
+TEST_P(EngineTest, FixedFirstDimensionIsABatchOnlyWhereSaid) {
+  OPEN(GetParam());
+  const std::string file = source("tests/engine/data/fixed9.onnx");
+  ready(file, "onnx");
+  EXPECT_EQ(model_->signature().inputs[0].shape, (Shape{9, 3}));
+  EXPECT_EQ(model_->signature().inputs[0].batch_axis, -1);
+  EXPECT_EQ(model_->signature().outputs[0].batch_axis, -1);
+  EXPECT_TRUE(model_->fixed_batches().empty());
+  const auto loaded = [&](int64_t batch, bool no_batch) {
+    LoadSpec spec;
+    spec.files = {{file, batch}};
+    spec.format = "onnx";
+    spec.no_batch = no_batch;
+    return engine_->load(spec);
+  };
+  const auto said = loaded(9, false), denied = loaded(9, true);
+  ASSERT_TRUE(said.ok() && denied.ok());
+  EXPECT_EQ((*said)->signature().inputs[0].shape, (Shape{-1, 3}));
+  EXPECT_EQ((*said)->signature().outputs[0].batch_axis, 0);
+  EXPECT_EQ((*denied)->signature().outputs[0].batch_axis, -1);
+  EXPECT_TRUE((*denied)->fixed_batches().empty());
+}
+
 TEST_F(OnnxRuntime, QuantizedNetworkRunsInInt8) {
   OPEN("onnxruntime");
   ready(source("tests/engine/data/quantized.onnx"), "onnx");

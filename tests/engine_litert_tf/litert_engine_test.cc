@@ -83,6 +83,12 @@ TEST_F(LiteRt, ChoosesAmongFilesOfFixedBatch) {
   }
   EXPECT_THAT(error({floats({2, 4}, std::vector<float>(8))}), HasSubstr("not among the artifact's: 1, 8"));
   EXPECT_THAT(load({{one, 1}, {one, 1}}, "tflite").status().to_string(), HasSubstr("second file of batch size 1"));
+  // Eight samples, or one of eight readings: only the artifact can tell.
+  EXPECT_EQ((*load({{eight, 8}}, "tflite"))->signature().inputs[0].batch_axis, 0);
+  EXPECT_EQ((*load({{one, 0}}, "tflite"))->signature().inputs[0].batch_axis, 0);
+  const auto readings = (*load({{eight, 0}}, "tflite"))->signature();
+  EXPECT_EQ(readings.inputs[0].shape, (Shape{8, 4}));
+  EXPECT_EQ(readings.outputs[0].batch_axis, -1);
   EXPECT_THAT(load({{one, 1}, {eight, 4}}, "tflite").status().to_string(), HasSubstr("said to have batch size 4"));
   EXPECT_THAT(load({{one, 1}, {source_path("engines/litert/check/int8.tflite"), 8}}, "tflite").status().to_string(), HasSubstr("than in"));
 }

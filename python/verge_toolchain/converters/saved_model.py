@@ -15,7 +15,7 @@ def convert(job: Job) -> Artifact:
         job.step("unrolling")
         folder = os.path.join(job.folder(), "model")
         frozen.write(job.source, "unrolled", 0, folder, job.source.signature_name)
-        return _artifact(folder, f"tensorflow {tf.__version__}, unrolled")
+        return _artifact(job, folder, f"tensorflow {tf.__version__}, unrolled")
     folder = job.folder()
     if job.source.kind == "saved_model":
         origin, converter = job.source.path, "source file"
@@ -24,11 +24,11 @@ def convert(job: Job) -> Artifact:
 
         origin, converter = job.source.network, f"keras {keras.__version__}"
     shutil.copytree(origin, folder, dirs_exist_ok=True, ignore=_only_what_serving_reads)
-    return _artifact(folder, converter)
+    return _artifact(job, folder, converter)
 
 
-def _artifact(folder: str, converter: str) -> Artifact:
-    return Artifact([{"dir": folder, "entry": "", "batch": 0}], "saved_model", converter)
+def _artifact(job: Job, folder: str, converter: str) -> Artifact:
+    return Artifact([{"dir": folder, "entry": "", "batch": job.source.signature.fixed_batch}], "saved_model", converter)
 
 
 def _only_what_serving_reads(folder: str, names: list[str]) -> list[str]:

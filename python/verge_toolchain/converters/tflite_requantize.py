@@ -10,7 +10,7 @@ from verge_toolchain.converters import Artifact, Job
 
 
 def from_tflite(job: Job) -> Artifact:
-    batch = job.source.signature.fixed_batch or 1
+    batch = job.source.signature.fixed_batch or int(job.source.signature.batched())
     if job.as_it_is:
         folder = job.folder()
         entry = os.path.basename(job.source.path)
@@ -50,7 +50,7 @@ class _Feed:
         self._calibration, self._batch = calibration, batch
 
     def __iter__(self):
-        return (self._calibration.batch(i, self._batch) for i in range(0, self._calibration.count, self._batch))
+        return (self._calibration.batch(i, self._batch or 1) for i in range(0, self._calibration.count, self._batch or 1))
 
 
 def _with_signature(job: Job) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from verge_toolchain.errors import Refused, one_sentence
-from verge_toolchain.signature import Tensor, make_signature
+from verge_toolchain.signature import Tensor, make_signature, with_batch
 from verge_toolchain.sources import Inspected
 
 MAX_FILE_BYTES = 2 << 30  # of a flatbuffer
@@ -42,8 +42,11 @@ def inspect(path: str, signature: str | None, work: str, report) -> Inspected:
         [_tensor(tensors[i], n, "input") for n, i in inputs],
         [_tensor(tensors[i], n, "output") for n, i in outputs],
     )
-    if found.fixed_batch and all(_free_batch(tensors[i]) for _, i in inputs + outputs):
-        found.fixed_batch = 0
+    if all(_free_batch(tensors[i]) for _, i in inputs + outputs):
+        if not found.batched() and len({t.shape[0] for t in found.inputs + found.outputs}) == 1:
+            found = with_batch(found, "first")
+        if found.fixed_batch == 1:
+            found.fixed_batch = 0
     notes = [] if engine.startswith("litert") else [f"LiteRT cannot run this file; {engine} answers for the reference"]
     return Inspected(
         kind="tflite",

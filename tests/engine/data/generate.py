@@ -25,6 +25,8 @@ def save(name, nodes, inputs, outputs, initializers=(), check=True):
 
 # The batch size of the file is fixed.
 save("fixed1.onnx", [helper.make_node("Neg", ["x"], ["y"])], [value("x", [1, 3])], [value("y", [1, 3])])
+# The first dimension is fixed everywhere, to a size that may be a batch or not.
+save("fixed9.onnx", [helper.make_node("Neg", ["x"], ["y"])], [value("x", [9, 3])], [value("y", [9, 3])])
 # The output has twice as many rows as went in, which its description does not tell.
 save("double.onnx", [helper.make_node("Concat", ["x", "x"], ["y"], axis=0)], [value("x", [None, 3])], [value("y", [None, 3])])
 # Two inputs of differently named free dimensions, two outputs, one of them a scalar.
