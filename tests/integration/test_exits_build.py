@@ -137,14 +137,15 @@ def test_a_second_build_converts_nothing_and_other_limits_take_the_stages_over(f
     assert "nothing was converted" in done.stderr
     assert before == {p: p.stat().st_mtime_ns for p in fashion.rglob("*") if p.name != "report.html" and p.is_file()}
     zoo = tmp_path / "zoo"
-    shutil.copytree(fashion, zoo / "fashion-exits" / "1")
+    first = int(fashion.name)  # an old zoo holds more than one version
+    shutil.copytree(fashion, zoo / "fashion-exits" / str(first))
     recipe = tmp_path / "model.yaml"
     text = (EXAMPLE / "model.yaml").read_text().replace("max_accuracy_loss: 0.02", "max_accuracy_loss: 0.03")
     recipe.write_text(text.replace("model: saved_model", f"model: {EXAMPLE}/saved_model").replace("labels: labels.txt", f"labels: {EXAMPLE}/labels.txt"))
-    manifest = json.loads((zoo / "fashion-exits/1/manifest.json").read_text())
+    manifest = json.loads((zoo / f"fashion-exits/{first}/manifest.json").read_text())
     done = run_verge("build", recipe, "-o", zoo, "--targets", *TARGETS, "--no-profile")
-    assert "unchanged since version 1: ir-f32" in done.stderr and "converted" not in done.stderr, done.stderr
-    again = manifest_of(zoo / "fashion-exits/2")
+    assert f"unchanged since version {first}: ir-f32" in done.stderr and "converted" not in done.stderr, done.stderr
+    again = manifest_of(zoo / f"fashion-exits/{first + 1}")
     assert [v["stages"] for v in again["variants"]] == [v["stages"] for v in manifest["variants"]]
 
 
